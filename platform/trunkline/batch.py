@@ -1,0 +1,133 @@
+"""The packed batch: rows of all tasks end to end, and the protocols parts share.
+
+Letters: N tokens of a pack, R rows the trunk reads, D width, C classes, T tasks. A drawn row of a task is one trunk row,
+or several (a ranking row is a query and its candidate): `TaskSlice.rows` covers trunk rows, `row_ids` drawn ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TaskSlice:
+    """What one task owns of a pack.
+
+    rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N]. targets: tensors the head and loss read; a
+    tensor named `positions` indexes tokens RELATIVE to this slice. counts: targets of each drawn row. row_ids: index of
+    each drawn row in its split. dummy: the task has no row in this pack; its head runs on the dummy row all the same
+    (every rank calls every head) and the result is dropped by selection.
+    """
+
+    rows: slice
+    tokens: slice
+    targets: Mapping[str, Tensor]
+    counts: np.ndarray
+    row_ids: np.ndarray
+    dummy: bool = False
+
+    @property
+    def num_targets(self) -> int:
+        return 0 if self.dummy else int(self.counts.sum())
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """Where a slice's trunk rows lie in its own hidden states [n, D]: starts [R], lengths [R], row_of_token [n].
+
+    positions [K]: the tokens that carry a target (tagging, masked language), or None when whole rows do.
+    """
+
+    starts: Tensor
+    lengths: Tensor
+    row_of_token: Tensor
+    positions: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.starts.shape[0]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch. tokens, positions, segments [N] int64; row_starts [R+1] int64 (first 0, last N).
+
+    tasks: in the model's fixed head order, one slice each, present or dummy. row_lengths: the host's copy of the rows'
+    lengths [R], so that no kernel choice waits for the device.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    segments: Tensor
+    row_starts: Tensor
+    row_lengths: np.ndarray
+    tasks: Mapping[str, TaskSlice] = field(default_factory=dict)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.tokens.shape[0]
+
+    def index(self, task: str) -> RowIndex:
+        """The rows of one task, relative to its slice."""
+        part = self.tasks[task]
+        starts = self.row_starts[part.rows]
+        lengths = self.row_starts[part.rows.start + 1 : part.rows.stop + 1] - starts
+        row_of_token = torch.repeat_interleave(
+            torch.arange(lengths.shape[0], device=lengths.device), lengths, output_size=part.tokens.stop - part.tokens.start
+        )
+        return RowIndex(starts - part.tokens.start, lengths, row_of_token, part.targets.get("positions"))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on `device` (asynchronously from pinned memory)."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        tasks = {
+            name: TaskSlice(
+                part.rows, part.tokens, {key: move(value) for key, value in part.targets.items()}, part.counts, part.row_ids, part.dummy
+            )
+            for name, part in self.tasks.items()
+        }
+        return Batch(move(self.tokens), move(self.positions), move(self.segments), move(self.row_starts), self.row_lengths, tasks)
+
+
+class Sampler(Protocol):
+    """How much of each task next. `rates(step)` need not sum to one; a task with rate 0 is not drawn."""
+
+    def rates(self, step: int) -> Mapping[str, float]: ...
+
+    def state(self) -> dict[str, object]: ...
+
+    def load_state(self, state: Mapping[str, object]) -> None: ...
+
+
+class Weighting(Protocol):
+    """How the tasks' losses combine."""
+
+    def coefficients(self) -> Tensor:
+        """One factor per task for this step's backward, float32 [T] on the CPU, in the model's head order."""
+        ...
+
+    def observe(self, losses: Tensor, present: Tensor) -> None:
+        """Step-global mean losses [T] and which tasks had targets in the step [T] bool; equal on all ranks."""
+        ...
+
+    def state(self) -> dict[str, object]: ...
+
+    def load_state(self, state: Mapping[str, object]) -> None: ...
+
+
+class Monitor(Protocol):
+    """Where numbers go. Only rank 0 has one that writes; a monitor never stops a run."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def event(self, name: str, **details: object) -> None: ...
+
+    def close(self, *, failed: bool = False) -> None: ...

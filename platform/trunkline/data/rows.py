@@ -1,0 +1,117 @@
+"""Tokenised rows as flat arrays: what an encoding makes, the store keeps and a pack is gathered from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of different lengths: row r is values[starts[r]:starts[r+1]]. values [V], starts [n+1] int64."""
+
+    values: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int32) -> Ragged:
+        lengths = np.fromiter((len(item) for item in lists), np.int64, len(lists))
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        values = np.concatenate([np.asarray(item, dtype) for item in lists]) if lists else np.zeros(0, dtype)
+        return cls(values.astype(dtype, copy=False), starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    @classmethod
+    def same(cls, item: np.ndarray, num_rows: int) -> Ragged:
+        """The same list in every row."""
+        return cls(np.tile(item, num_rows), np.arange(num_rows + 1, dtype=np.int64) * len(item))
+
+    @classmethod
+    def single(cls, values: np.ndarray) -> Ragged:
+        """One value in every row."""
+        return cls(values, np.arange(len(values) + 1, dtype=np.int64))
+
+    def take(self, rows: np.ndarray) -> Ragged:
+        """The given rows, in that order; no loop over rows."""
+        first = self.starts[rows]
+        return self._gather(first, self.starts[rows + 1] - first)
+
+    def keep(self, lengths: np.ndarray, *, end: bool = False) -> Ragged:
+        """The first (or, with `end`, the last) `lengths` values of each row."""
+        return self._gather(self.starts[1:] - lengths if end else self.starts[:-1], lengths)
+
+    def _gather(self, first: np.ndarray, lengths: np.ndarray) -> Ragged:
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        index = np.arange(starts[-1]) - np.repeat(starts[:-1] - first, lengths)
+        return Ragged(self.values[index], starts)
+
+
+def beside(parts: Sequence[Ragged]) -> Ragged:
+    """Row r of the result is row r of every part, one after the other. Every part has the same number of rows."""
+    lengths = [part.lengths for part in parts]
+    starts = np.concatenate([[0], np.cumsum(np.sum(lengths, axis=0))]).astype(np.int64)
+    values = np.empty(starts[-1], np.result_type(*(part.values for part in parts)))
+    offset = starts[:-1].copy()
+    for part, own in zip(parts, lengths, strict=True):
+        values[np.arange(len(part.values)) + np.repeat(offset - part.starts[:-1], own)] = part.values
+        offset += own
+    return Ragged(values, starts)
+
+
+Target = np.ndarray | Ragged
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one task.
+
+    tokens: every row's token ids, its trunk rows end to end. lengths: tokens of each trunk row, per row. seconds: where the
+    second text of a pair begins in each trunk row (its length if there is none), per row. counts [n]: targets per row, in
+    the unit the task's loss sums over. targets: per name one value per row [n, ...] or a list per row; `positions` are
+    relative to the row's first token. notes: what happened while encoding, by name (cut rows, dropped labels).
+    """
+
+    tokens: Ragged
+    lengths: Ragged
+    seconds: Ragged
+    counts: np.ndarray
+    targets: Mapping[str, Target]
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: np.ndarray) -> Rows:
+        targets = {name: value.take(rows) if isinstance(value, Ragged) else value[rows] for name, value in self.targets.items()}
+        return Rows(self.tokens.take(rows), self.lengths.take(rows), self.seconds.take(rows), self.counts[rows], targets)
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Rows of several chunks, in order. Source of notes: their sum."""
+
+    def ragged(items: Sequence[Ragged]) -> Ragged:
+        lengths = np.concatenate([item.lengths for item in items])
+        return Ragged(np.concatenate([item.values for item in items]), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def target(items: Sequence[Target]) -> Target:
+        if isinstance(items[0], Ragged):
+            return ragged([item for item in items if isinstance(item, Ragged)])
+        return np.concatenate([item for item in items if isinstance(item, np.ndarray)])
+
+    return Rows(
+        ragged([part.tokens for part in parts]),
+        ragged([part.lengths for part in parts]),
+        ragged([part.seconds for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        {name: target([part.targets[name] for part in parts]) for name in parts[0].targets},
+        sum((part.notes for part in parts), Counter()),
+    )

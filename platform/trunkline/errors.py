@@ -1,0 +1,125 @@
+"""Errors a user can cause, each with the exit code its command ends with.
+
+A message reads `where: what is wrong, found value. Nearest or known values. What to do.`
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TrunklineError(Exception):
+    """The base of every error a user can cause; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(self, message: str, *, where: str | None = None) -> None:
+        self.where = where
+        self.message = message
+        super().__init__(f"{where}: {message}" if where else message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Crosses process boundaries (Ray workers), where keyword arguments would be lost.
+        return (_rebuild, (type(self), self.message, self.where))
+
+
+def _rebuild(cls: type[TrunklineError], message: str, where: str | None) -> TrunklineError:
+    return cls(message, where=where)
+
+
+class UsageError(TrunklineError):
+    """The command line is off."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class ConfigError(TrunklineError):
+    """A recipe, card or cluster file is wrong."""
+
+    exit_code = 3
+    kind = "config"
+
+
+class UnknownPart(ConfigError):
+    """A name that no registry holds."""
+
+
+class DataError(TrunklineError):
+    """Rows, files or columns are wrong."""
+
+    exit_code = 4
+    kind = "data"
+
+
+class IntegrityError(TrunklineError):
+    """A checkpoint or a model is damaged, incomplete or does not fit."""
+
+    exit_code = 5
+    kind = "integrity"
+
+
+class EnvironmentProblem(TrunklineError):
+    """The machine lacks something."""
+
+    exit_code = 6
+    kind = "environment"
+
+
+class MissingExtra(EnvironmentProblem):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str | None = None, *, where: str | None = None) -> None:
+        install = f"trunkline[{extra}]" if extra else package
+        super().__init__(f"package '{package}' is not installed. Run: pip install '{install}'.", where=where)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (EnvironmentProblem, self.message, self.where))
+
+
+class ClusterError(TrunklineError):
+    """A cluster or a run's lock could not be had."""
+
+    exit_code = 7
+    kind = "cluster"
+
+
+class Diverged(TrunklineError):
+    """Training can not go on: the loss is no longer a number."""
+
+    exit_code = 8
+    kind = "diverged"
+
+
+class Problems:
+    """Collects several mistakes so that they are reported together.
+
+    >>> problems = Problems(); problems.add(ConfigError("a")); problems.raise_if_any()
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[TrunklineError] = []
+
+    def add(self, error: TrunklineError) -> None:
+        self.errors.append(error)
+
+    def raise_if_any(self) -> None:
+        """Raises the single error, or one of the first error's type whose message has a line each."""
+        if not self.errors:
+            return
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        first = type(self.errors[0])
+        cls = ConfigError if first is UnknownPart else first
+        raise cls("\n".join(str(error) for error in self.errors))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known value (if any) and then all of them, sorted."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    guess = f"Did you mean '{close[0]}'? " if close else ""
+    shown = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+    return f"{guess}Known: {shown}."

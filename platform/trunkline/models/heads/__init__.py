@@ -1,0 +1,9 @@
+"""What one task adds to the trunk, by kind of task. The table of contents of the room."""
+
+HEADS = {
+    "classification": "classification",
+    "regression": "regression",
+    "tagging": "tagging",
+    "ranking": "ranking",
+    "masked_language": "masked_language",
+}

@@ -1,0 +1,22 @@
+"""What every head offers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from trunkline.batch import RowIndex
+
+
+class Head(nn.Module):
+    """hidden [n, D] of one task's slice -> what its loss reads. Its keyword-only arguments come from the card's `head:`."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, rows: RowIndex) -> Tensor: ...
+
+    def summary(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """What evaluation and prediction keep of the outputs, small enough to gather: first dimension targets (or rows)."""
+        del targets
+        return outputs

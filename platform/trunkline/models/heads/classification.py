@@ -1,0 +1,23 @@
+"""One label per row."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from trunkline.batch import RowIndex
+from trunkline.models.heads.base import Head
+from trunkline.registry import HEADS, POOLINGS
+
+
+@HEADS.register("classification")
+class Classification(Head):
+    """Pool each row, then one affine map to C logits. Rows (one text or a pair) carry one label in 0..C-1."""
+
+    def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: float = 0.1) -> None:
+        super().__init__()
+        self.pool = POOLINGS.get(pooling)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, num_labels)
+
+    def forward(self, hidden: Tensor, rows: RowIndex) -> Tensor:
+        return self.out(self.dropout(self.pool(hidden, rows)))  # [R, C]

@@ -1,0 +1,43 @@
+"""One trunk, one head per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from trunkline.batch import Batch
+
+
+class MultiTask(nn.Module):
+    """Runs the trunk once over the pack and every head the pack names on its slice, in this model's fixed order.
+
+    trunk: Batch -> hidden [N, D]. heads: task -> module (hidden [n, D], RowIndex) -> outputs. All ranks hold the same
+    tasks in the same order; the order is that of `heads`.
+    """
+
+    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleDict({_key(task): head for task, head in heads.items()})
+        self.tasks = list(heads)
+
+    def head(self, task: str) -> nn.Module:
+        return self.heads[_key(task)]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Outputs per task of the pack, dummy slices included."""
+        hidden = self.trunk(batch)  # [N, D]
+        present = [task for task in self.tasks if task in batch.tasks]
+        return {task: self.head(task)(hidden[batch.tasks[task].tokens], batch.index(task)) for task in present}
+
+
+def _key(task: str) -> str:
+    """A module's name; plain `keys` or `type` would hide a method of ModuleDict."""
+    return f"{task}_"
+
+
+def owner(parameter: str) -> str | None:
+    """The task a parameter of MultiTask belongs to, by its name; None for the trunk."""
+    first, _, rest = parameter.partition(".")
+    return rest.partition(".")[0].removesuffix("_") if first == "heads" else None

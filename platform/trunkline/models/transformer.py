@@ -1,0 +1,178 @@
+"""The Transformer trunk: a Hugging Face encoder run on the pack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.batch import Batch
+from trunkline.errors import ConfigError, IntegrityError
+from trunkline.models import attention
+from trunkline.registry import TRUNKS
+
+
+@TRUNKS.register("transformer")
+class Transformer(nn.Module):
+    """tokens [N] of a pack -> hidden [N, D], rows kept apart.
+
+    vocab_size, pad_id: of the tokenizer. From scratch: a `bert` encoder (or another `architecture` of transformers that
+    shares its configuration words) of `hidden_size`, `layers`, `heads`; `intermediate_size` defaults to 4 * hidden_size.
+    pretrained: a folder, `package:<import name>/<folder>` or hub name to start from instead. dropout: hidden dropout;
+    attention has none, on purpose (the packed kernels do not know it). Encoders without transformers' attention registry
+    (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare. Raises ConfigError for sizes that do not fit, IntegrityError for a folder with code in it.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        pad_id: int,
+        max_length: int,
+        *,
+        hidden_size: int = 256,
+        layers: int = 4,
+        heads: int = 4,
+        intermediate_size: int | None = None,
+        architecture: str = "bert",
+        dropout: float = 0.1,
+        pretrained: str | None = None,
+        packed: bool = True,
+    ) -> None:
+        super().__init__()
+        if pretrained is not None:
+            self.encoder = _pretrained(pretrained, dropout)
+        else:
+            if hidden_size % heads:
+                raise ConfigError(f"trunk.hidden_size {hidden_size} is not a multiple of trunk.heads {heads}. Change one of them.")
+            self.encoder = _from_scratch(
+                architecture, vocab_size=vocab_size, pad_token_id=pad_id, hidden_size=hidden_size, num_hidden_layers=layers,
+                num_attention_heads=heads, intermediate_size=intermediate_size or 4 * hidden_size, dropout=dropout,
+                max_length=max_length,
+            )  # fmt: skip
+        config = self.encoder.config
+        self.width: int = config.hidden_size
+        self.packed: bool = packed and bool(getattr(self.encoder, "_supports_attention_backend", False))
+        if self.packed:
+            self.encoder.set_attn_implementation(attention.register())
+        self.first_position = _first_position(self.encoder)
+        self.knows_segments = getattr(config, "type_vocab_size", 0) > 1
+        room = getattr(config, "max_position_embeddings", None)
+        if room and room - self.first_position < max_length:
+            raise ConfigError(
+                f"train.max_length {max_length} does not fit the trunk's {room - self.first_position} positions. Lower max_length."
+            )
+        if config.vocab_size < vocab_size:
+            raise ConfigError(f"the tokenizer has {vocab_size} tokens, the trunk knows {config.vocab_size}. They do not belong together.")
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """The token embeddings, a parameter group of their own."""
+        found: nn.Module = self.encoder.get_input_embeddings()
+        return found
+
+    def forward(self, batch: Batch) -> Tensor:
+        if not self.packed:
+            return self._padded(batch)
+        inputs: dict[str, Tensor] = {"input_ids": batch.tokens, "position_ids": batch.positions + self.first_position}
+        if self.knows_segments:
+            inputs["token_type_ids"] = batch.segments
+        plan = attention.Plan.of(batch.row_starts, batch.row_lengths)
+        out = self.encoder(**{name: tensor.unsqueeze(0) for name, tensor in inputs.items()}, plan=plan)
+        hidden: Tensor = out.last_hidden_state
+        return hidden.squeeze(0)  # [N, D]
+
+    def _padded(self, batch: Batch) -> Tensor:
+        """The fallback: rows padded to the longest, outputs packed again. Costs the padding."""
+        num_rows, longest = len(batch.row_lengths), int(batch.row_lengths.max())
+        row = torch.repeat_interleave(torch.arange(num_rows, device=batch.tokens.device), torch.diff(batch.row_starts))
+        place = row * longest + batch.positions  # where each token lies in [R, L], flat
+
+        def spread(flat: Tensor, fill: int) -> Tensor:
+            return flat.new_full((num_rows * longest,), fill).index_copy(0, place, flat).view(num_rows, longest)
+
+        inputs = {
+            "input_ids": spread(batch.tokens, self.encoder.config.pad_token_id or 0),
+            "attention_mask": spread(torch.ones_like(batch.tokens), 0),
+        }
+        if self.knows_segments:
+            inputs["token_type_ids"] = spread(batch.segments, 0)
+        hidden: Tensor = self.encoder(**inputs).last_hidden_state
+        return hidden.flatten(0, 1)[place]
+
+    def save(self, folder: Path) -> None:
+        """Writes the Hugging Face layout: `AutoModel.from_pretrained(folder)` loads it without trunkline."""
+        self.encoder.save_pretrained(folder)
+
+    def describe(self) -> dict[str, Any]:
+        """The keyword arguments with which `build` opens this trunk again from a model folder."""
+        return {"kind": "transformer", "pretrained": ".", "packed": self.packed}
+
+
+def _first_position(encoder: nn.Module) -> int:
+    """RoBERTa-like encoders begin counting after the padding position."""
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
+
+
+def _from_scratch(architecture: str, *, dropout: float, max_length: int, **sizes: Any) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.for_model(architecture)
+    except ValueError as error:
+        raise ConfigError(f"trunk.architecture: transformers knows no '{architecture}'. Try bert, roberta, electra or modernbert.") from error
+    offset = sizes["pad_token_id"] + 1 if "roberta" in architecture else 0
+    sizes["max_position_embeddings"] = max(512, max_length) + offset
+    for key, value in {**sizes, **_dropout(config, dropout)}.items():
+        setattr(config, key, value)
+    return _without_pooler(AutoModel.from_config(config))
+
+
+def _pretrained(source: str, dropout: float) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    folder = _folder(source)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    for key, value in _dropout(config, dropout).items():
+        setattr(config, key, value)
+    return _without_pooler(AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, trust_remote_code=False))
+
+
+def _folder(source: str) -> str:
+    """A local folder (checked: no code in it), a folder inside an installed package, or a hub name as it is."""
+    if source.startswith("package:"):
+        from importlib.util import find_spec
+
+        package, _, inside = source.removeprefix("package:").partition("/")
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ConfigError(f"trunk.pretrained: package '{package}' is not installed. Install it, or name a folder.")
+        source = str(Path(spec.submodule_search_locations[0]) / inside)
+    path = Path(source)
+    if path.is_dir():
+        config = path / "config.json"
+        if not config.is_file():
+            raise IntegrityError("no config.json here: not a model folder of transformers.", where=str(path))
+        if any(path.glob("*.py")) or "auto_map" in json.loads(config.read_text()):
+            raise IntegrityError("this model folder brings code (auto_map or *.py), which is never run.", where=str(path))
+    elif path.is_absolute() or source.startswith("."):
+        raise ConfigError(f"trunk.pretrained: no folder '{source}'.")
+    return source
+
+
+def _dropout(config: Any, dropout: float) -> dict[str, float]:
+    """Every hidden dropout an encoder's configuration has set to `dropout`, attention's to 0."""
+    names = {key for key in config.to_dict() if "dropout" in key and isinstance(getattr(config, key), (int, float))}
+    return {name: 0.0 if "att" in name else dropout for name in names if name != "classifier_dropout"}
+
+
+def _without_pooler(encoder: Any) -> Any:
+    """The pooler would be parameters without a gradient, which sharded optimizers do not forgive."""
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder

@@ -1,0 +1,134 @@
+"""Parts by name: found without importing them, loaded on first use, open to third parties.
+
+A room's `__init__.py` holds a literal table name -> module. A package outside adds a part through an entry point in the
+group `trunkline.<room>`; a task's `plugin.py` registers its own with the decorator. What a part takes from the recipe or
+card are its keyword-only arguments; positional ones are handed to it by `build`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from trunkline.errors import ConfigError, UnknownPart, nearest
+
+Part = TypeVar("Part")
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of `trunkline parts`."""
+
+    room: str
+    name: str
+    source: str
+
+
+class Registry:
+    """Name -> part for one room.
+
+    room: plural noun, also the entry-point group `trunkline.<room>`. table: `package:NAME` of the literal mapping
+    name -> module (relative to the package).
+    """
+
+    def __init__(self, room: str, noun: str, table: str) -> None:
+        self.room, self.noun = room, noun
+        self.package, self.table_name = table.split(":")
+        self._loaded: dict[str, Any] = {}
+        self._owners: dict[str, str] = {}
+
+    @functools.cached_property
+    def _table(self) -> dict[str, str]:
+        return dict(getattr(importlib.import_module(self.package), self.table_name))
+
+    @functools.cached_property
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        found = importlib.metadata.entry_points(group=f"trunkline.{self.room}")
+        return {point.name: point for point in found}
+
+    def register(self, name: str) -> Callable[[Part], Part]:
+        """Decorator. Raises ConfigError if another module holds the name already."""
+
+        def keep(part: Part) -> Part:
+            owner = f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', name)}"
+            taken = self._owners.get(name)
+            if taken is None and name in self._table and not owner.startswith("trunkline."):
+                taken = f"{self.package}.{self._table[name]}"
+            if taken is not None and taken != owner:
+                raise ConfigError(f"{self.noun} '{name}' is already registered by {taken}. Choose another name for {owner}.")
+            self._loaded[name] = part
+            self._owners[name] = owner
+            return part
+
+        return keep
+
+    def names(self) -> list[str]:
+        """Every known name, sorted; imports no part."""
+        return sorted({*self._table, *self._entry_points, *self._loaded})
+
+    def listing(self) -> Iterator[Listed]:
+        for name in self.names():
+            if name in self._table:
+                yield Listed(self.room, name, "trunkline")
+            elif name in self._entry_points:
+                distribution = self._entry_points[name].dist
+                yield Listed(self.room, name, distribution.name if distribution else "entry point")
+            else:
+                yield Listed(self.room, name, self._owners[name].rsplit(".", 1)[0])
+
+    def check_name(self, name: str, *, where: str | None = None) -> None:
+        """Raises UnknownPart with the nearest names; imports no part."""
+        if name not in self.names():
+            raise UnknownPart(f"no {self.noun} named '{name}'. {nearest(name, self.names())}", where=where)
+
+    def get(self, name: str, *, where: str | None = None) -> Any:
+        """The part itself, imported on first use."""
+        if name not in self._loaded:
+            self.check_name(name, where=where)
+            if name in self._table:
+                importlib.import_module(f"{self.package}.{self._table[name]}")
+            else:
+                self._loaded[name] = self._entry_points[name].load()
+        return self._loaded[name]
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """What configuration may say to this part: keyword-only argument -> default (`REQUIRED` if none)."""
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def check(self, name: str, given: Mapping[str, Any], *, where: str | None = None, also: Mapping[str, Any] | None = None) -> None:
+        """Raises ConfigError if `given` has a key that is no argument, or lacks a required one.
+
+        also: arguments another part takes from the same mapping (a card's `head` feeds the encoding too).
+        """
+        known = {**self.arguments(name), **(also or {})}
+        prefix = f"{where}: " if where else ""
+        for key in given:
+            if key not in known:
+                raise ConfigError(f"{prefix}{self.noun} '{name}' takes no '{key}'. {nearest(key, known)}")
+        missing = [key for key, default in known.items() if default is REQUIRED and key not in given]
+        if missing:
+            raise ConfigError(f"{prefix}{self.noun} '{name}' needs {', '.join(map(repr, missing))}.")
+
+
+SOURCES = Registry("sources", "source format", "trunkline.data.sources:SOURCES")
+ENCODINGS = Registry("encodings", "kind of task", "trunkline.data.encoding:ENCODINGS")
+TOKENIZERS = Registry("tokenizers", "tokenizer", "trunkline.data:TOKENIZERS")
+SAMPLERS = Registry("samplers", "sampling schedule", "trunkline.sampling:SAMPLERS")
+TRUNKS = Registry("trunks", "trunk", "trunkline.models:TRUNKS")
+POOLINGS = Registry("poolings", "pooling", "trunkline.models:POOLINGS")
+HEADS = Registry("heads", "head", "trunkline.models.heads:HEADS")
+LOSSES = Registry("losses", "loss", "trunkline.losses:LOSSES")
+WEIGHTINGS = Registry("weightings", "weighting", "trunkline.weighting:WEIGHTINGS")
+METRICS = Registry("metrics", "metric", "trunkline.metrics:METRICS")
+OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.train:OPTIMIZERS")
+
+REGISTRIES: tuple[Registry, ...] = (
+    SOURCES, ENCODINGS, TOKENIZERS, SAMPLERS, TRUNKS, POOLINGS, HEADS, LOSSES, WEIGHTINGS, METRICS, OPTIMIZERS,
+)  # fmt: skip

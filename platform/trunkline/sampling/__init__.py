@@ -1,0 +1,8 @@
+"""How much of each task next. The table of contents of the room."""
+
+SAMPLERS = {
+    "proportional": "proportional",
+    "uniform": "uniform",
+    "temperature": "temperature",
+    "explicit": "explicit",
+}

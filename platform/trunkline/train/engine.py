@@ -1,0 +1,158 @@
+"""DeepSpeed behind five words: forward, backward, step, named_state, load_named_state.
+
+The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
+by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
+Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/train/test_engine.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.errors import ConfigError, IntegrityError
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Engine:
+    """One objective, one optimizer, sharded by ZeRO `stage` 0-3.
+
+    module: called as module(batch, factors) -> (scalar, sums). make_optimizer: groups -> torch optimizer. groups: parameter
+    groups with a `name` each, one per distinct step count. clip: largest norm of the whole gradient, or None.
+    The process group must exist. `state` keys parameters by their name in `root` (the model inside the module).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        root: nn.Module,
+        groups: list[dict[str, Any]],
+        make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+        *,
+        zero_stage: int = 0,
+        clip: float | None = 1.0,
+    ) -> None:
+        import deepspeed
+        from deepspeed.utils import logger
+
+        if zero_stage not in (0, 1, 2, 3):
+            raise ConfigError(f"engine.zero_stage must be 0, 1, 2 or 3, found {zero_stage}.")
+        logger.setLevel("ERROR")
+        # Serves tensor-parallel inference only, and would be compiled for 40 s at the first start on a CPU.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        self.stage = zero_stage
+        self.world = torch.distributed.get_world_size()
+        config = {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": clip or 0.0,  # 0 is none; left out it would be 1
+            "zero_optimization": {"stage": zero_stage, "overlap_comm": False, "stage3_param_persistence_threshold": 0},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 1 << 60,
+        }
+        self.engine, *_ = deepspeed.initialize(model=module, optimizer=make_optimizer(groups), config=config, dist_init_required=False)
+        if self.world == 1 and zero_stage == 0:
+            self.engine.enable_backward_allreduce = False  # nothing to reduce with oneself; saves a copy of every gradient
+        self._names = {id(parameter): name for name, parameter in root.named_parameters()}
+        self._parameters = {name: parameter for name, parameter in root.named_parameters() if parameter.requires_grad}
+        self._materialise()
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.engine.device)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups as configured, where learning rates are set."""
+        return list(self._inner.param_groups)
+
+    def forward(self, batch: Any, factors: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
+        """One micro-batch; `last` says that the optimizer steps after its backward."""
+        self.engine.set_gradient_accumulation_boundary(last)
+        scalar, sums = self.engine(batch, factors)
+        return scalar, sums
+
+    def backward(self, scalar: Tensor) -> None:
+        self.engine.backward(scalar * self.world, scale_wrt_gas=False)
+
+    def step(self) -> None:
+        self.engine.step()
+
+    def named_state(self, keep: Callable[[str], bool] = lambda _: True) -> dict[str, dict[str, Tensor]]:
+        """name -> {param, exp_avg, exp_avg_sq: float32 like the parameter; step: scalar}, on the CPU. Collective.
+
+        keep: which names this rank holds on to; every rank walks through all of them, in the same order.
+        """
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        steps = {id(p): self._inner.state[flat]["step"] for group, flat in self._flats() for p in group}
+        state: dict[str, dict[str, Tensor]] = {}
+        for name, parameter in self._parameters.items():
+            if self.stage == 0:
+                entry = {"param": parameter, **{key: self._inner.state[parameter][key] for key in MOMENTS}}
+            else:
+                entry = {"param": safe_get_full_fp32_param(parameter)}
+                entry |= {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
+            if keep(name):
+                state[name] = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in entry.items()}
+                state[name]["step"] = steps[id(parameter)].detach().cpu().clone()
+        return state
+
+    def load_moments(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Writes optimizer moments and step counts; the PARAMETERS were loaded into the model before this engine was made.
+
+        Names missing from `state` keep zero moments and step 0 (a new head). Raises IntegrityError when a group mixes
+        parameters of different step counts, which Adam's bias correction would get wrong.
+        """
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        for group, flat in self._flats():
+            steps = {float(state[self._names[id(p)]]["step"]) if self._names[id(p)] in state else 0.0 for p in group}
+            if len(steps) != 1:
+                raise IntegrityError(f"one optimizer group holds parameters at steps {sorted(steps)}; each step count needs its own.")
+            self._inner.state[flat]["step"].fill_(steps.pop())
+        for name, entry in state.items():
+            for key in MOMENTS:
+                parameter, value = self._parameters[name], entry[key].to(self.device)
+                if self.stage == 0:
+                    self._inner.state[parameter][key].copy_(value)
+                elif self.stage == 3:
+                    self._set_part(parameter, value, key)
+                else:
+                    safe_set_full_optimizer_state(parameter, value, key)
+
+    @property
+    def _inner(self) -> torch.optim.Optimizer:
+        inner: torch.optim.Optimizer = self.engine.optimizer if self.stage == 0 else self.engine.optimizer.optimizer
+        return inner
+
+    def _flats(self) -> list[tuple[list[nn.Parameter], Tensor]]:
+        """Parameters and the tensor the inner optimizer holds their state under: themselves, or a flat partition."""
+        zero = self.engine.optimizer
+        if self.stage == 0:
+            return [([p], p) for group in zero.param_groups for p in group["params"]]
+        if self.stage == 3:
+            return list(zip(zero.fp16_groups, zero.fp32_partitioned_groups_flat, strict=True))
+        return list(zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True))
+
+    def _materialise(self) -> None:
+        """Moments exist before the first step: ZeRO links them after the FIRST group's step and would miss the others."""
+        for _, flat in self._flats():
+            zeros = {key: torch.zeros_like(flat, requires_grad=False) for key in MOMENTS}
+            self._inner.state[flat] = {"step": torch.zeros((), device=flat.device), **zeros}
+        if self.stage in (1, 2):
+            self.engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+    def _set_part(self, parameter: nn.Parameter, value: Tensor, key: str) -> None:
+        """Stage 3: this rank's part of a moment; the whole padded so that sizes not divisible by the world fit."""
+        from deepspeed.utils import safe_set_local_optimizer_state
+
+        size = parameter.ds_tensor.numel()
+        whole = torch.zeros(size * self.world, device=self.device)
+        whole[: value.numel()] = value.flatten()
+        rank = torch.distributed.get_rank()
+        safe_set_local_optimizer_state(parameter, whole[rank * size : (rank + 1) * size], key)

@@ -1,0 +1,52 @@
+"""Model + losses + weighting: the one scalar that is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.batch import Batch
+
+LossModule = nn.Module
+
+
+class Objective(nn.Module):
+    """scalar = sum over tasks of factor[t] * (sum of the task's losses in this micro-batch).
+
+    With factor[t] = coefficient[t] / (targets of task t in the WHOLE step), the sum of the scalars of all ranks and
+    micro-batches is exactly sum over tasks of coefficient * mean loss: each task's loss is its own mean (law 2).
+    losses: task -> module (outputs, targets) -> one value per target. precision: float32, or bf16 through autocast.
+    """
+
+    def __init__(self, model: nn.Module, losses: Mapping[str, LossModule], precision: str = "float32") -> None:
+        super().__init__()
+        self.model = model
+        self.tasks = list(losses)
+        self._losses = list(losses.values())  # a plain list: losses hold no parameters
+        self.precision = precision
+
+    def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """factors float32 [T]. Returns the scalar and the detached loss sums [T], zeros for tasks without a row here."""
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            outputs = self.model(batch)
+        sums = torch.stack([self._sum(number, outputs[task], batch) for number, task in enumerate(self.tasks)])
+        return (sums * factors).sum(), sums.detach()
+
+    def _sum(self, number: int, outputs: Tensor, batch: Batch) -> Tensor:
+        task = self.tasks[number]
+        part = batch.tasks[task]
+        if part.dummy:
+            # Selection, not a factor of 0: 0 x inf is NaN. The empty sum still carries a zero gradient to every
+            # parameter of the head, so that all ranks reduce the same buckets in the same order.
+            return outputs.flatten()[:0].float().sum()
+        values: Tensor = self._losses[number](outputs, part.targets)
+        assert values.shape == (part.num_targets,), f"{task}: loss gave {tuple(values.shape)} values for {part.num_targets} targets"
+        return values.sum()
+
+
+def factors(coefficients: Tensor, counts: Mapping[str, int]) -> Tensor:
+    """coefficient / count per task in float32, 0 for a task absent from the whole step. counts: in the order of [T]."""
+    number = torch.tensor(list(counts.values()), dtype=torch.float64)
+    return torch.where(number > 0, coefficients.double() / number.clamp(min=1), 0.0).float()

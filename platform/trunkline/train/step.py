@@ -1,0 +1,90 @@
+"""The passes of one optimizer step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trunkline.batch import Batch, Weighting
+from trunkline.errors import TrunklineError
+from trunkline.train.engine import Engine
+from trunkline.train.objective import factors
+
+
+class StepPacks(Protocol):
+    """This rank's micro-batches of a step, and every task's target count over all ranks."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def batches(self) -> Sequence[Batch]: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a step showed, equal on all ranks: mean loss per task [T] float64 (0 where absent) and which were present [T]."""
+
+    losses: Tensor
+    present: Tensor
+
+
+class RanksDisagree(TrunklineError):
+    """Ranks are about to run different steps, which would mix heads or hang."""
+
+
+def run_step(engine: Engine, packs: StepPacks, weighting: Weighting, *, seed: int) -> Observed:
+    """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
+
+    Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
+    gradients are plain sums: no division by ranks or micro-batches is left to do.
+    """
+    agree(packs)
+    scale = factors(weighting.coefficients(), packs.counts).to(engine.device)
+    sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
+    last = len(packs.batches) - 1
+    for micro, batch in enumerate(packs.batches):
+        seed_dropout(seed, packs.step, micro)
+        scalar, parts = engine.forward(batch.to(engine.device), scale, last=micro == last)
+        engine.backward(scalar)
+        sums += parts
+    engine.step()
+    torch.distributed.all_reduce(sums)
+    counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
+    observed = Observed(sums.cpu() / counts.clamp(min=1), counts > 0)
+    weighting.observe(observed.losses, observed.present)
+    return observed
+
+
+def seed_dropout(seed: int, step: int, micro: int) -> None:
+    """Dropout is a function of (seed, step, rank, micro-batch), so that resuming needs no generator state (law 3)."""
+    words = f"{seed} {step} {torch.distributed.get_rank()} {micro}".encode()
+    torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
+
+
+def agree(packs: StepPacks, every: int = 50, first: int = 10) -> None:
+    """Compares a hash of (step, micro-batches, heads in order, counts) across ranks: the first steps, then now and then.
+
+    Raises RanksDisagree on every rank before any forward, where the backward's collectives would hang or mix heads.
+    """
+    world = torch.distributed.get_world_size()
+    if world == 1 or (packs.step > first and packs.step % every):
+        return
+    heads = [list(batch.tasks) for batch in packs.batches]
+    words = f"{packs.step} {len(packs.batches)} {heads} {dict(packs.counts)}".encode()
+    mine = torch.tensor(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    found = [torch.zeros_like(mine, device=device) for _ in range(world)]
+    torch.distributed.all_gather(found, mine.to(device))
+    if len({int(value) for value in found}) > 1:
+        rank = torch.distributed.get_rank()
+        raise RanksDisagree(
+            f"step {packs.step}: ranks hold different heads, counts or numbers of micro-batches. Rank {rank} has "
+            f"{len(packs.batches)} micro-batches of {heads[0] if heads else []}. Give every rank the same recipe, cards and data."
+        )

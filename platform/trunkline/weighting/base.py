@@ -1,0 +1,31 @@
+"""What every weighting is: coefficients before the backward, an observation after the step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Weighting(ABC):
+    """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each."""
+
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float]) -> None:
+        self.tasks = list(tasks)
+        self.weights = torch.tensor(list(weights), dtype=torch.float64)
+
+    @abstractmethod
+    def coefficients(self) -> Tensor:
+        """Factors of this step's backward, float64 [T] on the CPU."""
+
+    def observe(self, losses: Tensor, present: Tensor) -> None:
+        """Step-global mean losses [T] and which tasks had targets [T] bool, equal on all ranks."""
+        del losses, present
+
+    def state(self) -> dict[str, object]:
+        return {}
+
+    def load_state(self, state: Mapping[str, object]) -> None:
+        assert not state, f"{type(self).__name__} keeps no state, found {sorted(state)}"

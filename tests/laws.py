@@ -1,0 +1,243 @@
+"""A small world in which the parity laws are checked: five kinds of task over one tiny trunk, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.data.packing import Step, Table, build_step, pack, rows_of
+from trunkline.data.rows import Ragged, Rows
+from trunkline.data.stream import Stream, Unit
+from trunkline.losses.classification import CrossEntropy
+from trunkline.losses.ranking import InBatch
+from trunkline.losses.regression import MSE
+from trunkline.models.heads.classification import Classification
+from trunkline.models.heads.masked_language import MaskedLanguage
+from trunkline.models.heads.ranking import Ranking
+from trunkline.models.heads.regression import Regression
+from trunkline.models.heads.tagging import Tagging
+from trunkline.models.multitask import MultiTask, owner
+from trunkline.models.transformer import Transformer
+from trunkline.sampling.explicit import Explicit
+from trunkline.train import step as training
+from trunkline.train.engine import Engine
+from trunkline.train.objective import Objective, factors
+from trunkline.train.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.train.step import run_step
+from trunkline.weighting.static import Static
+from trunkline.weighting.uncertainty import Uncertainty
+
+VOCAB, WIDTH, ROWS = 60, 16, 40
+TASKS = ("topic", "score", "tags", "rank", "words")
+WEIGHTS = (1.0, 0.5, 2.0, 1.0, 1.0)
+
+
+def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    del keys
+    targets = {}
+    for name, value in rows.targets.items():
+        if isinstance(value, Ragged):
+            shift = np.repeat(rows.tokens.starts[:-1], value.lengths) if name == "positions" else 0
+            targets[name] = value.values.astype(np.int64) + shift
+        else:
+            targets[name] = value
+    return rows.tokens.values, targets
+
+
+def tables(seed: int = 0) -> dict[str, Table]:
+    rng = np.random.default_rng(seed)
+    texts = [rng.integers(5, VOCAB, rng.integers(3, 20)).tolist() for _ in range(ROWS)]
+    topic = rows_of(texts, labels=rng.integers(0, 3, ROWS))
+    score = rows_of(texts, target=rng.normal(size=ROWS).astype(np.float32))
+    places = [list(range(1, len(text), 2)) for text in texts]
+    tags = rows_of(texts, positions=Ragged.of(places), labels=Ragged.of([[t % 4 for t in row] for row in places]))
+    masked = [sorted(rng.choice(len(text), 2, replace=False).tolist()) for text in texts]
+    words = rows_of(texts, positions=Ragged.of(masked), labels=Ragged.of([[text[p] for p in row] for text, row in zip(texts, masked)]))
+    halves = Ragged.of([[2, len(text) - 2] for text in texts])
+    rank = Rows(topic.tokens, halves, halves, np.ones(ROWS, np.int32), {"key": rng.integers(0, 30, ROWS)})
+    made = dict(zip(TASKS, (topic, score, tags, rank, words), strict=True))
+    return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in made.items()}
+
+
+def losses() -> dict[str, nn.Module]:
+    return dict(zip(TASKS, (CrossEntropy(), MSE(), CrossEntropy(), InBatch(group=4), CrossEntropy()), strict=True))
+
+
+def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
+    torch.manual_seed(seed)
+    trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
+    heads: list[nn.Module] = [
+        Classification(WIDTH, 3, dropout=dropout),
+        Regression(WIDTH, pooling="mean", dropout=dropout),
+        Tagging(WIDTH, 4, dropout=dropout),
+        Ranking(WIDTH, dropout=dropout, size=7),
+        MaskedLanguage(WIDTH, VOCAB),
+    ]
+    return MultiTask(trunk, dict(zip(TASKS, heads, strict=True)))
+
+
+def stream(rates: dict[str, float] | None = None, tokens_per_step: int = 240) -> Stream:
+    made = tables()
+    sizes = {name: table.rows.tokens.lengths for name, table in made.items()}
+    sampler = Explicit(dict.fromkeys(TASKS, ROWS), rates=rates or dict.fromkeys(TASKS, 1.0))
+    return Stream(sizes, sampler, seed=3, tokens_per_step=tokens_per_step, unit_limit=tokens_per_step, groups={"rank": 4})
+
+
+@dataclass
+class Run:
+    """What a run of the small world ended with."""
+
+    losses: list[list[float]] = field(default_factory=list)
+    rows: list[dict[str, list[int]]] = field(default_factory=list)
+    micro_batches: list[int] = field(default_factory=list)
+    mixes: list[list[list[str]]] = field(default_factory=list)
+    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    saved: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    steps: int,
+    *,
+    stage: int = 0,
+    rates: dict[str, float] | None = None,
+    tokens_per_pass: int = 240,
+    dropout: float = 0.0,
+    clip: float | None = 1.0,
+    weighting: str = "static",
+    save_at: int = 0,
+    resume: dict[str, Any] | None = None,
+    fault: str = "",
+) -> Run:
+    """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    net = model(dropout)
+    if resume:
+        net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()}, strict=False)
+    objective = Objective(net, losses())
+    groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
+    engine = Engine(objective, net, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=clip)
+    flow, mixer = stream(rates), (Static if weighting == "static" else Uncertainty)(TASKS, WEIGHTS)
+    run, first = Run(), 1
+    if resume:
+        first = resume["step"] + 1
+        moments = resume["engine"]
+        if fault == "moments forgotten":
+            moments = {}
+        engine.load_moments(moments)
+        flow.load_state(resume["stream"])
+        if fault != "weighting forgotten":
+            mixer.load_state(resume["weighting"])
+    made = tables()
+    for number in range(first, steps + 1):
+        units = flow.next_step(number)
+        packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
+        set_learning_rates(engine.param_groups, 1.0)
+        observed = _faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)
+        run.losses.append(observed.losses.tolist())
+        run.rows.append(packs.rows)
+        run.micro_batches.append(len(packs.batches))
+        run.mixes.append([[t for t, part in batch.tasks.items() if not part.dummy] for batch in packs.batches])
+        if number == save_at:
+            run.saved = {"step": number, "engine": engine.named_state(), "stream": flow.state(), "weighting": mixer.state()}
+    run.state = engine.named_state()
+    return run
+
+
+FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not reseeded")
+
+
+def _faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
+    """run_step with one formula of the field's mistakes in it (traps 3, 4, 15, 25)."""
+    if fault == "generator not reseeded":
+        kept, training.seed_dropout = training.seed_dropout, lambda *_: None
+        try:
+            return run_step(engine, packs, mixer, seed=9)
+        finally:
+            training.seed_dropout = kept
+    world, k = engine.world, len(packs.batches)
+    for micro, batch in enumerate(packs.batches):
+        local = {task: part.num_targets for task, part in batch.tasks.items()}
+        if fault == "mean of means":
+            scale = factors(mixer.coefficients() / world / k, local)
+        elif fault == "fixed accumulation":
+            scale = factors(mixer.coefficients(), packs.counts) / k
+        else:
+            scale = factors(mixer.coefficients(), {task: count + 1 for task, count in packs.counts.items()})
+        scalar, _ = engine.forward(batch, scale, last=micro == k - 1)
+        engine.backward(scalar)
+    engine.step()
+    count = torch.tensor(list(packs.counts.values()))
+    return training.Observed(torch.zeros(len(count), dtype=torch.float64), count > 0)
+
+
+def reference(units: list[Unit], *, clip: float | None = 1.0, net: MultiTask | None = None) -> dict[str, Tensor]:
+    """Gradients by plain torch: every unit in one pack, each task its own mean written out, no engine. Clipped at the end."""
+    net = net or model()
+    made = tables()
+    batch = pack(units, made, seed=0)
+    out = net(batch)
+    total = torch.zeros(())
+    for (task, part), weight in zip(batch.tasks.items(), WEIGHTS, strict=True):
+        if part.dummy:
+            continue
+        if task == "score":
+            value = F.mse_loss(out[task], part.targets["target"])
+        elif task == "rank":
+            value = _ranking(out[task], part.targets["key"])
+        else:
+            value = F.cross_entropy(out[task], part.targets["labels"].long())
+        total = total + weight * value
+    total.backward()
+    if clip:
+        nn.utils.clip_grad_norm_(net.parameters(), clip)
+    return {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in net.named_parameters()}
+
+
+def _ranking(vectors: Tensor, keys: Tensor) -> Tensor:
+    """Row by row, without any batching: the negatives of a row are its group's other candidates with another key."""
+    values = []
+    for row in range(len(vectors)):
+        group = range(row // 4 * 4, row // 4 * 4 + 4)
+        rivals = [c for c in group if c == row or keys[c] != keys[row]]
+        scores = torch.stack([vectors[row, 0] @ vectors[c, 1] for c in rivals]) / 0.05
+        values.append(torch.logsumexp(scores, 0) - scores[rivals.index(row)])
+    return torch.stack(values).mean()
+
+
+def gradients(state: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The (clipped) gradient of a first AdamW step: exp_avg = (1 - 0.9) * gradient. Holds under every ZeRO stage."""
+    return {name: entry["exp_avg"] / (1 - 0.9) for name, entry in state.items()}
+
+
+def furthest(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The largest difference of any element, as a share of the largest expected one."""
+    assert found.keys() == expected.keys()
+    return max(float((found[n] - expected[n]).abs().max()) for n in found) / max(float(g.abs().max()) for g in expected.values())
+
+
+def bit_equal(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[n][k], b[n][k]) for n in a for k in a[n])
+
+
+def objective_gradient(units: list[Unit], count: int | None = None) -> dict[str, Tensor]:
+    """The objective's own gradient over one pack. count: divide by this instead of the true counts (a planted fault)."""
+    net = model()
+    made = tables()
+    batch = pack(units, made, seed=0)
+    counts = {task: sum(int(made[task].rows.counts[unit.rows].sum()) for unit in units if unit.task == task) for task in TASKS}
+    if count is not None:
+        counts = {task: min(count, number) for task, number in counts.items()}
+    scalar, _ = Objective(net, losses())(batch, factors(torch.tensor(WEIGHTS), counts))
+    scalar.backward()
+    return {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in net.named_parameters()}
+
+
+def disagree() -> None:
+    """Rank 1 believes it is a step further."""
+    number = 1 + torch.distributed.get_rank()
+    training.agree(build_step(number, stream().next_step(1), tables(), seed=0, rank=0, world=1, tokens_per_pass=240))
