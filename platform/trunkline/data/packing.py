@@ -98,7 +98,7 @@ def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Ba
 
 
 def evaluation_packs(
-    name: str, table: Table, *, rank: int, world: int, tokens_per_pass: int, seed: int = 0, limit: int | None = None
+    name: str, table: Table, *, rank: int, world: int, tokens_per_pass: int, limit: int | None = None
 ) -> Iterator[Batch]:
     """One task's rows sorted by length, the same number of packs on every rank (dummies fill up), fixed random keys.
 
@@ -120,10 +120,15 @@ def evaluation_packs(
         builder = _Builder()
         if first + rank < len(packs):
             ids = np.array(packs[first + rank], np.int64)
-            builder.add(name, table, table.rows.take(ids), ids, row_keys(seed, name, ids, 0), dummy=False)
+            builder.add(name, table, table.rows.take(ids), ids, evaluation_keys(name, ids), dummy=False)
         else:
             builder.add(name, table, table.dummy, np.zeros(1, np.int64), np.zeros(1, np.uint64), dummy=True)
         yield builder.batch()
+
+
+def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
+    """The random keys of rows under evaluation, the same for every run and seed."""
+    return row_keys(0, name, row_ids, 0)
 
 
 class _Builder:

@@ -58,7 +58,7 @@ class Engine:
         if self.world == 1 and zero_stage == 0:
             self.engine.enable_backward_allreduce = False  # nothing to reduce with oneself; saves a copy of every gradient
         self._names = {id(parameter): name for name, parameter in root.named_parameters()}
-        self._parameters = {name: parameter for name, parameter in root.named_parameters() if parameter.requires_grad}
+        self.parameters = {name: parameter for name, parameter in root.named_parameters() if parameter.requires_grad}
         self._materialise()
 
     @property
@@ -91,7 +91,7 @@ class Engine:
 
         steps = {id(p): self._inner.state[flat]["step"] for group, flat in self._flats() for p in group}
         state: dict[str, dict[str, Tensor]] = {}
-        for name, parameter in self._parameters.items():
+        for name, parameter in self.parameters.items():
             if self.stage == 0:
                 entry = {"param": parameter, **{key: self._inner.state[parameter][key] for key in MOMENTS}}
             else:
@@ -117,7 +117,7 @@ class Engine:
             self._inner.state[flat]["step"].fill_(steps.pop())
         for name, entry in state.items():
             for key in MOMENTS:
-                parameter, value = self._parameters[name], entry[key].to(self.device)
+                parameter, value = self.parameters[name], entry[key].to(self.device)
                 if self.stage == 0:
                     self._inner.state[parameter][key].copy_(value)
                 elif self.stage == 3:

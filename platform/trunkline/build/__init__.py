@@ -1,0 +1,1 @@
+"""Recipe and cards -> live objects; the only composer."""

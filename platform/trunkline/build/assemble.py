@@ -1,0 +1,130 @@
+"""A prepared run folder -> the live objects of one rank."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trunkline.build.task import cards_of, make_encoding, make_head, make_loss, make_metrics
+from trunkline.config import Recipe, load_recipe
+from trunkline.data.encoding.base import Encoding
+from trunkline.data.packing import Table
+from trunkline.data.store import StoredSplit
+from trunkline.data.stream import Stream
+from trunkline.data.tokenizer import Tokenizer
+from trunkline.evaluate import Judged
+from trunkline.models.multitask import MultiTask, owner
+from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
+from trunkline.tasks.card import Card
+from trunkline.train.objective import Objective
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any."""
+
+    recipe: Recipe
+    cards: dict[str, Card]
+    encodings: dict[str, Encoding]
+    tokenizer: Tokenizer
+    tables: dict[str, Table]
+    judged: list[Judged]
+    model: MultiTask
+    objective: Objective
+    stream: Stream
+    weighting: Any
+    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    documents: dict[str, str]
+
+    @property
+    def embeddings(self) -> nn.Module:
+        module: nn.Module = self.model.trunk.embeddings
+        return module
+
+    @property
+    def owner(self) -> Callable[[str], str | None]:
+        return owner
+
+    @property
+    def perfect(self) -> dict[str, float]:
+        """What the headline metric of each task can reach at best."""
+        return {judged.name: METRICS.get(next(iter(judged.metrics))).best for judged in self.judged}
+
+    @property
+    def summaries(self) -> dict[str, str]:
+        """Which way is up, for trackers: eval/<task>/<metric> -> max or min."""
+        ways = {
+            f"eval/{judged.name}/{name}": "max" if METRICS.get(name).higher_is_better else "min"
+            for judged in self.judged
+            for name in judged.metrics
+        }
+        return {**ways, "eval/skill": "max", **{f"train/{name}/loss": "last" for name in self.cards}}
+
+
+def assemble(run: Path) -> Assembly:
+    """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
+    recipe = load_recipe(run / "recipe.yaml")
+    kept = cards_of(run / "cards")
+    cards = {use.task: kept[use.task] for use in recipe.tasks}
+    settings = recipe.train
+    tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
+    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
+    judged = [
+        Judged(name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name]))
+        for name, card in cards.items()
+        if "validation" in splits[name]
+    ]
+    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
+    model = make_model(recipe, cards, encodings, tokenizer)
+    sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
+    sampler = SAMPLERS.get(recipe.sampling.kind)({name: len(size) for name, size in sizes.items()}, **recipe.sampling.arguments)
+    stream = Stream(
+        sizes, sampler, seed=recipe.seed, tokens_per_step=settings.tokens_per_step, unit_limit=settings.tokens_per_pass,
+        groups={name: loss.group for name, loss in losses.items()},
+    )  # fmt: skip
+    weights = [use.weight if use.weight is not None else cards[use.task].weight for use in recipe.tasks]
+    return Assembly(
+        recipe=recipe, cards=cards, encodings=encodings, tokenizer=tokenizer, tables=tables, judged=judged, model=model,
+        objective=Objective(model, losses, precision(recipe.engine.precision)), stream=stream,
+        weighting=WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments),
+        make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
+        documents=documents(run),
+    )  # fmt: skip
+
+
+def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:
+    """The seeded, untrained model; heads in the recipe's order."""
+    torch.manual_seed(recipe.seed)
+    trunk = TRUNKS.get(recipe.trunk.kind)(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **recipe.trunk.arguments)
+    return MultiTask(trunk, {name: make_head(card, trunk.width, encodings[name]) for name, card in cards.items()})
+
+
+def open_table(path: str | Path, encoding: Encoding) -> Table:
+    return Table(StoredSplit.open(path).rows, encoding.collate, encoding.dummy())
+
+
+def precision(asked: str) -> str:
+    """`auto` is bf16 on a GPU that has it, float32 elsewhere: on most CPUs bf16 is emulated and slow."""
+    if asked != "auto":
+        return asked
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+
+
+def documents(run: Path) -> dict[str, str]:
+    """Recipe and cards as text, to lie in every checkpoint."""
+    cards = {f"card-{path.parent.name}.yaml": path.read_text() for path in sorted((run / "cards").glob("*/card.yaml"))}
+    return {"recipe.yaml": (run / "recipe.yaml").read_text(), **cards}
+
+
+def model_config(built: Assembly) -> dict[str, Any]:
+    """What a tracker shows as the run's configuration: the recipe with defaults, and each card."""
+    return {"recipe": built.recipe.model_dump(), "cards": {name: card.model_dump() for name, card in built.cards.items()}}

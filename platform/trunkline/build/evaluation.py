@@ -1,0 +1,66 @@
+"""A model measured on its tasks' data: stores are built for the model's own tokenizer, every row of the split counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trunkline.build.model import load_model
+from trunkline.build.task import open_source, reading
+from trunkline.data.packing import Table
+from trunkline.data.store import SplitJob, build_all
+from trunkline.errors import ConfigError, nearest
+from trunkline.evaluate import Judged, baseline, evaluate, skill
+from trunkline.predict import TOKENS_PER_PASS, Model
+from trunkline.registry import METRICS
+from trunkline.tasks.catalog import Catalog, nearest_folder
+from trunkline.tasks.plugin import load_plugin
+
+
+def evaluate_model(
+    folder: Path, *, tasks: Sequence[str] | None, split: str, catalog: Path | None, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """One mapping per task: task, kind, rows, metric (headline), baseline, value, skill, learned, metrics (all of them).
+
+    catalog: where the cards with the data are, by default `tasks/` near the model or the current folder. A card whose
+    fingerprint is not the one the model was trained with is refused.
+    """
+    model = load_model(folder)
+    names = list(tasks) if tasks else list(model.tasks)
+    place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
+    if place is None:
+        raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
+    cards = Catalog([place])
+    return [_one(model, name, cards, place, split, say) for name in names]
+
+
+def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+    served = model.task(name)
+    card = catalog.get(name)
+    load_plugin(card)
+    if card.fingerprint() != model.manifest["tasks"][name]["fingerprint"]:
+        raise ConfigError(
+            f"task '{name}' has changed since the model was trained (inputs, target, kind, labels or columns). "
+            "Train again, or give the old card with --catalog.", where=str(card.path),
+        )  # fmt: skip
+    source = open_source(card, catalog)
+    if split not in source.splits():
+        raise ConfigError(f"task '{name}' has no {split} rows. {nearest(split, source.splits())}", where=str(card.path))
+    jobs = [SplitJob(name, source, wanted, served.encoding, reading(card)) for wanted in ("train", split)]
+    train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
+    say(f"{name}: {len(judged_split)} {split} rows")
+    table, trained = (Table(stored.rows, served.encoding.collate, served.encoding.dummy()) for stored in (judged_split, train))
+    judged = Judged(name, table, served.encoding, served.metrics)
+    found = evaluate(
+        model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu"), rank=0, world=1, gather=lambda v: [v], limit=None
+    )
+    headline = next(iter(served.metrics))
+    guess = baseline(judged, trained)
+    gained = skill(found[headline], guess[headline], METRICS.get(headline).best)
+    return {
+        "task": name, "kind": served.kind, "rows": len(judged_split), "metric": headline, "baseline": guess[headline],
+        "value": found[headline], "skill": gained, "learned": gained > 0, "metrics": found,
+    }  # fmt: skip

@@ -1,0 +1,140 @@
+"""The model folder: trunk + heads + manifest, written once, opened by `trunkline.load`.
+
+    model/
+        manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
+        trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
+        heads/<task>/            head.safetensors, card.yaml
+        README.md                what it is, for people
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from trunkline.build.assemble import Assembly
+from trunkline.build.task import make_encoding, make_head, make_metrics
+from trunkline.data.tokenizer import Tokenizer
+from trunkline.errors import ConfigError, IntegrityError
+from trunkline.models.multitask import MultiTask
+from trunkline.predict import Model, ServedTask
+from trunkline.registry import TRUNKS
+from trunkline.tasks.card import load_card
+
+SCHEMA_VERSION = 1
+
+
+def write_model(
+    folder: Path, built: Assembly, parameters: Mapping[str, Tensor], results: Sequence[Mapping[str, Any]], *, lineage: Mapping[str, Any]
+) -> None:
+    """Writes the folder under a temporary name and renames it: whole or invisible. parameters: by name, float32, all of them."""
+    _fill(built.model, parameters)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    trunk = temporary / "trunk"
+    trunk.mkdir(parents=True)
+    built.model.trunk.save(trunk)
+    built.tokenizer.save(trunk)
+    for name, card in built.cards.items():
+        place = temporary / "heads" / name
+        place.mkdir(parents=True)
+        state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
+        (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
+        (place / "card.yaml").write_text(card.text, encoding="utf-8")
+    (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "trunk": built.model.trunk.describe(),
+        "max_length": built.tokenizer.max_length,
+        "truncate": built.tokenizer.truncate,
+        "tasks": {name: {"fingerprint": card.fingerprint(), "kind": card.head.kind} for name, card in built.cards.items()},
+        "results": list(results),
+        "lineage": dict(lineage),
+        "files": {str(path.relative_to(temporary)): _entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
+    }
+    (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def load_model(folder: str | Path) -> Model:
+    """Opens a model folder; every file is verified first. Raises IntegrityError for what is damaged, missing or newer."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    tokenizer = Tokenizer.load(folder / "trunk", max_length=manifest["max_length"], truncate=manifest["truncate"])
+    described = dict(manifest["trunk"])
+    make = TRUNKS.get(described.pop("kind"))
+    if "pretrained" in described:
+        described["pretrained"] = str(folder / "trunk" / described["pretrained"])
+    trunk = make(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **described)
+    heads, tasks = {}, {}
+    for name in manifest["tasks"]:
+        card = load_card(folder / "heads" / name / "card.yaml")
+        encoding = make_encoding(card, tokenizer)
+        heads[name] = make_head(card, trunk.width, encoding)
+        try:
+            heads[name].load_state_dict(safetensors.torch.load_file(folder / "heads" / name / "head.safetensors"))
+        except (RuntimeError, SafetensorError) as error:
+            raise IntegrityError(f"head.safetensors does not fit its card: {error}.", where=str(folder / "heads" / name)) from error
+        tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))
+    return Model(MultiTask(trunk, heads).eval(), tokenizer, tasks, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The verified manifest. Raises ConfigError if this is no model folder, IntegrityError if it is a broken one."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ConfigError("no model here: manifest.json is missing. Give the `model` folder of a finished run.", where=str(folder))
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        version, files = manifest["schema_version"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"manifest.json can not be read: {error}.", where=str(folder)) from error
+    if version > SCHEMA_VERSION:
+        raise IntegrityError(f"written by a newer trunkline (schema {version}, this one reads {SCHEMA_VERSION}). Upgrade.", where=str(folder))
+    found = {str(item.relative_to(folder)) for item in folder.rglob("*") if item.is_file()} - {"manifest.json"}
+    if found != set(files):
+        missing, extra = sorted(set(files) - found), sorted(found - set(files))
+        raise IntegrityError(f"missing files: {missing or 'none'}; extra files: {extra or 'none'}.", where=str(folder))
+    for name, entry in files.items():
+        if (folder / name).is_symlink() or _entry(folder / name) != entry:
+            raise IntegrityError(f"{name} is not the file that was written: its size or SHA-256 differs.", where=str(folder))
+    return manifest
+
+
+def _fill(model: MultiTask, parameters: Mapping[str, Tensor]) -> None:
+    """Whole tensors in place of whatever the live modules hold (under ZeRO-3 empty shards); training is over."""
+    for name, parameter in model.named_parameters():
+        parameter.data = parameters[name].clone() if name in parameters else parameter.data.cpu()
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _readme(built: Assembly, results: Sequence[Mapping[str, Any]], lineage: Mapping[str, Any]) -> str:
+    count = sum(parameter.numel() for parameter in built.model.trunk.parameters())
+    rows = [f"| {r['task']} | {r['kind']} | {r['rows']:,} | {r['metric']} | {r['baseline']:.3f} | {r['value']:.3f} |" for r in results]
+    table = ["| task | kind | training rows | metric | baseline | validation |", "|---|---|---|---|---|---|", *rows]
+    licences = sorted({f"{name}: {card.licence}" for name, card in built.cards.items() if card.licence})
+    lines = [
+        f"# A trunk with {len(built.cards)} heads",
+        "",
+        f"One shared `{built.recipe.trunk.kind}` trunk of {count:,} parameters, trained by trunkline (run `{lineage.get('run_id', '')}`).",
+        "",
+        *table,
+        "",
+        "Open it with `trunkline.load(folder)`; a Transformer's `trunk/` also opens with `transformers.AutoModel.from_pretrained`.",
+        *(["", "Data licences: " + "; ".join(licences) + "."] if licences else []),
+    ]
+    return "\n".join(lines) + "\n"
+

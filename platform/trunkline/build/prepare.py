@@ -1,0 +1,146 @@
+"""Before any worker starts: check everything, train the tokenizer, tokenise every split, and write it all down."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import filelock
+
+from trunkline.build.task import make_encoding, make_head, make_loss, make_metrics, open_source, reading
+from trunkline.config import Recipe
+from trunkline.data.fingerprint import digest
+from trunkline.data.sources.base import Source, TaskText
+from trunkline.data.store import SplitJob, StoredSplit, build_all
+from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.vocabulary import Vocabulary
+from trunkline.errors import ConfigError, Problems, TrunklineError
+from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
+from trunkline.tasks.card import Card, check_parts
+from trunkline.tasks.catalog import Catalog, catalog_for
+from trunkline.tasks.plugin import load_plugin
+
+TOKENIZER_VERSION = 1
+Say = Callable[[str], None]
+
+
+def project_folder(recipe: Path) -> Path:
+    """The folder a project's outputs and store lie in: the nearest above the recipe with a `tasks` folder, or its own."""
+    here = recipe.resolve().parent
+    return next((folder for folder in (here, *here.parents) if (folder / "tasks").is_dir()), here)
+
+
+def load_cards(recipe: Recipe, catalog: Catalog) -> dict[str, Card]:
+    """The recipe's cards, in its order, plugins loaded, every part's name and arguments checked. Raises all mistakes at once."""
+    problems = Problems()
+    cards: dict[str, Card] = {}
+    for number, use in enumerate(recipe.tasks):
+        try:
+            if use.task in cards:
+                raise ConfigError(f"task '{use.task}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number))
+            card = catalog.get(use.task, where=recipe.where("tasks", number))
+            load_plugin(card)
+            check_parts(card)
+            cards[use.task] = card
+        except TrunklineError as error:
+            problems.add(error)
+    problems.raise_if_any()
+    return cards
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Arguments of the recipe's own parts against their signatures. Raises all mistakes at once."""
+    problems = Problems()
+    sections: list[tuple[str, Registry, str, Mapping[str, object]]] = [
+        ("trunk", TRUNKS, recipe.trunk.kind, recipe.trunk.arguments),
+        ("tokenizer", TOKENIZERS, recipe.tokenizer.kind, recipe.tokenizer.arguments),
+        ("sampling", SAMPLERS, recipe.sampling.kind, recipe.sampling.arguments),
+        ("weighting", WEIGHTINGS, recipe.weighting.kind, recipe.weighting.arguments),
+        ("optim", OPTIMIZERS, recipe.optim.kind, recipe.optim.arguments),
+    ]
+    for section, registry, kind, given in sections:
+        try:
+            registry.check(kind, given, where=recipe.where(section))
+        except TrunklineError as error:
+            problems.add(error)
+    problems.raise_if_any()
+
+
+def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
+    """Fills the run folder: recipe.yaml with every default, cards/, tokenizer/, prepared.json with the stored splits.
+
+    Raises ConfigError or DataError before anything of the run is written. prepared.json comes last: with it the run can start.
+    """
+    assert recipe.path is not None
+    check_recipe(recipe)
+    catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
+    cards = load_cards(recipe, catalog)
+    sources = {name: open_source(card, catalog) for name, card in cards.items()}
+    tokenizer = _tokenizer(recipe, cards, sources, store, say)
+    jobs = []
+    for name, card in cards.items():
+        encoding = make_encoding(card, tokenizer)
+        make_loss(card, encoding), make_metrics(card, encoding), make_head(card, 8, encoding)  # what they refuse, they refuse here
+        jobs += [SplitJob(name, sources[name], split, encoding, reading(card)) for split in sources[name].splits()]
+    stored = build_all(store / "splits", jobs, workers=os.cpu_count() or 1)
+    for job, split in zip(jobs, stored, strict=True):
+        if not split.reused:
+            say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
+    say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
+    _write_run(recipe, run, cards, tokenizer, jobs, stored)
+
+
+def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
+    """The run's tokenizer: trained once on the training texts of all its tasks, kept in the store, reused."""
+    part, limits = recipe.tokenizer, {"max_length": recipe.train.max_length, "truncate": recipe.train.truncate}
+    vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
+    if not vocabulary.needs_texts:
+        return vocabulary.build((), **limits)
+    texts = [TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()]
+    key = digest([TOKENIZER_VERSION, part.kind, part.arguments, [text.source.fingerprint("train") for text in texts], _columns(cards)])
+    folder = store / "tokenizers" / key[:20]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not (folder / "tokenizer.json").is_file():
+            say(f"training a {part.kind} tokenizer")
+            made = vocabulary.build(_texts(texts), **limits)
+            temporary = folder.with_suffix(".tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            made.save(temporary)
+            os.replace(temporary, folder)
+    return Tokenizer.load(folder, **limits)
+
+
+def _columns(cards: Mapping[str, Card]) -> list[list[str]]:
+    return [[*card.inputs, reading(card).key()] for card in cards.values()]
+
+
+def _texts(texts: list[TaskText]) -> Iterator[str]:
+    for text in texts:
+        yield from text.read("train")
+
+
+def _notes(split: StoredSplit) -> str:
+    return "".join(f", {name.replace('_', ' ')}: {count}" for name, count in sorted(split.notes.items()) if count)
+
+
+def _write_run(
+    recipe: Recipe, run: Path, cards: Mapping[str, Card], tokenizer: Tokenizer, jobs: list[SplitJob], stored: list[StoredSplit]
+) -> None:
+    (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
+    for name, card in cards.items():
+        folder = run / "cards" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "card.yaml").write_text(card.text, encoding="utf-8")
+        if card.plugin is not None:
+            shutil.copyfile(card.plugin, folder / "plugin.py")
+    tokenizer.save(run / "tokenizer")
+    splits: dict[str, dict[str, str]] = {}
+    for job, split in zip(jobs, stored, strict=True):
+        splits.setdefault(job.name, {})[job.split] = str(split.path.resolve())
+    temporary = run / "prepared.json.tmp"
+    temporary.write_text(json.dumps({"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits}, indent=1))
+    os.replace(temporary, run / "prepared.json")

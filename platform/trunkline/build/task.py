@@ -1,0 +1,118 @@
+"""One card -> its source, encoding, head, loss and metrics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trunkline.data.encoding.base import Encoding
+from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
+from trunkline.data.sources.split import HashSplit
+from trunkline.data.tokenizer import Tokenizer
+from trunkline.errors import ConfigError, TrunklineError, nearest
+from trunkline.metrics.base import Metric
+from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, SOURCES
+from trunkline.tasks.card import Card, check_parts
+from trunkline.tasks.catalog import Catalog
+from trunkline.tasks.plugin import load_plugin
+
+if TYPE_CHECKING:
+    from trunkline.losses.base import Loss
+    from trunkline.models.heads.base import Head
+
+SPLITS = ("train", "validation", "test")
+
+
+def open_source(card: Card, catalog: Catalog | None) -> Source:
+    """The card's source, its `split` applied. catalog: where a source finds other tasks by name. Loads the plugin."""
+    load_plugin(card)
+
+    def open_task(name: str) -> TaskText:
+        if catalog is None:
+            raise ConfigError(f"task '{name}' can not be opened from here.", where=card.where("data"))
+        other = catalog.get(name, where=card.where("data"))
+        return TaskText(open_source(other, catalog), tuple(other.inputs), reading(other))
+
+    data = card.data
+    make = SOURCES.get(data.format, where=card.where("data", "format"))
+    try:
+        source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
+        if data.split is not None:
+            source = HashSplit(source, data.split.by, data.split.validation, data.split.test)
+    except TrunklineError as error:
+        raise error if error.where else type(error)(error.message, where=card.where("data")) from error
+    if "train" not in source.splits():
+        known = ", ".join(source.splits())
+        raise ConfigError(f"the data has no train split, only: {known}. Add data.split, such as split: {{by: text}}.", where=card.where("data"))
+    return source
+
+
+def reading(card: Card) -> Reading:
+    return Reading(dict(card.data.columns), card.data.on_null)
+
+
+def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
+    known = ENCODINGS.arguments(card.head.kind)
+    given = {key: value for key, value in card.head_arguments.items() if key in known}
+    encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+    return encoding
+
+
+def make_head(card: Card, width: int, encoding: Encoding) -> Head:
+    known = HEADS.arguments(card.head.kind)
+    given = {key: value for key, value in card.head_arguments.items() if key in known}
+    head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **given)
+    return head
+
+
+def make_loss(card: Card, encoding: Encoding) -> Loss:
+    kind, given = (card.loss.kind, card.loss.arguments) if card.loss else (encoding.default_loss, {})
+    loss: Loss = LOSSES.get(kind, where=card.where("loss"))(**given)
+    return loss
+
+
+def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metric]]:
+    """Metric name -> a maker of a fresh one; the first is the headline. Raises ConfigError for one that does not fit the kind."""
+    stated = [(part.kind, part.arguments) for part in card.metrics] or [(name, {}) for name in encoding.default_metrics]
+    made: dict[str, Callable[[], Metric]] = {}
+    for number, (name, given) in enumerate(stated):
+        metric: type[Metric] = METRICS.get(name, where=card.where("metrics", number))
+        if not metric.fits(card.head.kind, encoding.records_given):
+            fitting = [other for other in METRICS.names() if METRICS.get(other).fits(card.head.kind, encoding.records_given)]
+            raise ConfigError(f"metric '{name}' does not fit a {card.head.kind} task. {nearest(name, fitting)}", where=card.where("metrics"))
+        made[name] = functools.partial(metric, **given)
+    return made
+
+
+def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: int = 100) -> list[str]:
+    """What `task check` reports: parts, splits, and that the first rows of every split encode. Raises TrunklineError."""
+    load_plugin(card)
+    check_parts(card)
+    source = open_source(card, catalog)
+    encoding = make_encoding(card, tokenizer)
+    metrics = make_metrics(card, encoding)
+    make_loss(card, encoding)
+    lines = [f"{card.name}: {card.head.kind}, metrics {', '.join(metrics)}"]
+    wanted = [*card.inputs, *([card.target] if card.target else [])]
+    for split in source.splits():
+        chunk = next(iter(source.read(split)), None)
+        if chunk is None:
+            lines.append(f"{split}: empty")
+            continue
+        picked = reading(card).select(chunk, wanted).take(range(min(rows, len(chunk))))
+        encoded = encoding.encode(picked.columns)
+        mean = encoded.tokens.lengths.mean() if len(encoded) else 0
+        lines.append(f"{split}: the first {len(encoded)} rows encode, {mean:.0f} tokens each on average")
+    return lines
+
+
+def cards_of(folder: Path) -> dict[str, Card]:
+    """The cards kept in a run or model folder, `<folder>/<task>/card.yaml`, with their plugins loaded; in name order."""
+    from trunkline.tasks.card import load_card
+
+    cards = {path.parent.name: load_card(path) for path in sorted(folder.glob("*/card.yaml"))}
+    for card in cards.values():
+        load_plugin(card)
+    return cards

@@ -1,0 +1,194 @@
+"""The commit protocol: a checkpoint is whole or invisible, verified by hash before anything in it is used, and no pickle.
+
+    checkpoints/step-00000400/
+        tensors-00000-of-00002.safetensors   each rank's share, keyed by name
+        state.json  recipe.yaml  ...         JSON and text
+        manifest.json                        size and SHA-256 of every file
+        COMMIT                               SHA-256 of the manifest, written last
+
+Written under a temporary name, every file fsynced, the folder renamed, then COMMIT. Without COMMIT nothing is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from trunkline.errors import IntegrityError
+
+SCHEMA_VERSION = 1
+COMMIT, MANIFEST, STATE = "COMMIT", "manifest.json", "state.json"
+Gather = Callable[[Any], list[Any]]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a verified checkpoint holds."""
+
+    path: Path
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A checkpoint that does not verify, and why."""
+
+    path: Path
+    reason: str
+
+
+def shares(sizes: Mapping[str, int], world: int) -> dict[str, int]:
+    """Which rank writes which name: largest first to the rank with the least, alike on every rank."""
+    load = [0] * world
+    owner: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        owner[name] = min(range(world), key=lambda rank: (load[rank], rank))
+        load[owner[name]] += sizes[name]
+    return owner
+
+
+def save(
+    root: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], files: Mapping[str, str], *, rank: int, gather: Gather
+) -> Path:
+    """Collective. Writes this rank's `tensors`; rank 0 adds `state`, `files`, manifest and COMMIT. Returns the folder.
+
+    gather: all ranks' values of an object, in rank order; also the barrier. Raises OSError when the disk refuses, after
+    which the earlier checkpoints stand as they were.
+    """
+    final = root / name_of(step)
+    folder = root / f".{final.name}.tmp"
+    if rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    world = len(gather(None))
+    shard = f"tensors-{rank:05d}-of-{world:05d}.safetensors"
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    written = gather({shard: _write(folder / shard, safetensors.torch.save(contiguous))})
+    if rank == 0:
+        entries = {name: entry for part in written for name, entry in part.items()}
+        document = {"schema_version": SCHEMA_VERSION, "step": step, **state}
+        texts = {**files, STATE: json.dumps(document, indent=1, sort_keys=True)}
+        entries |= {name: _write(folder / name, text.encode()) for name, text in texts.items()}
+        manifest = json.dumps({"schema_version": SCHEMA_VERSION, "step": step, "files": entries}, indent=1, sort_keys=True).encode()
+        _write(folder / MANIFEST, manifest)
+        _sync(folder)
+        shutil.rmtree(final, ignore_errors=True)  # an uncommitted or damaged one of the same step
+        os.rename(folder, final)
+        _sync(root)
+        _write(final / COMMIT, hashlib.sha256(manifest).hexdigest().encode())
+        _sync(final)
+    gather(None)
+    return final
+
+
+def committed(root: Path) -> list[Path]:
+    """Folders with a COMMIT, newest step first; what is in them is not verified yet."""
+    found = [path for path in root.glob("step-*") if (path / COMMIT).is_file()]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest, once every file has its size and SHA-256 and no file is missing or extra. Raises IntegrityError."""
+    where = str(path)
+    if not path.is_dir():
+        known = ", ".join(other.name for other in committed(path.parent)) or "none"
+        raise IntegrityError(f"no checkpoint here. Committed ones beside it: {known}.", where=where)
+    if not (path / COMMIT).is_file():
+        raise IntegrityError("COMMIT is missing: this checkpoint was never finished.", where=where)
+    try:
+        raw = (path / MANIFEST).read_bytes()
+        manifest: dict[str, Any] = json.loads(raw)
+        entries, version, step = manifest["files"], manifest["schema_version"], manifest["step"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{MANIFEST} can not be read: {error}.", where=where) from error
+    if (path / COMMIT).read_text().strip() != hashlib.sha256(raw).hexdigest():
+        raise IntegrityError(f"{MANIFEST} is not the one that was committed.", where=where)
+    if version > SCHEMA_VERSION:
+        raise IntegrityError(f"written by a newer trunkline (schema {version}, this one reads {SCHEMA_VERSION}). Upgrade.", where=where)
+    if name_of(step) != path.name:
+        raise IntegrityError(f"the folder's name and its step {step} differ.", where=where)
+    present = {item.name for item in path.iterdir()} - {COMMIT, MANIFEST}
+    if present != set(entries):
+        raise IntegrityError(
+            f"missing files: {sorted(set(entries) - present) or 'none'}; extra files: {sorted(present - set(entries)) or 'none'}.", where=where
+        )
+    for name, entry in entries.items():
+        _check(path / name, entry)
+    return manifest
+
+
+def load(path: Path) -> Restored:
+    """A verified checkpoint's tensors and state. Raises IntegrityError."""
+    manifest = verify(path)
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(manifest["files"]):
+        if name.endswith(".safetensors"):
+            try:
+                tensors |= safetensors.torch.load_file(path / name)
+            except SafetensorError as error:
+                raise IntegrityError(f"{name} is no safetensors file: {error}.", where=str(path)) from error
+    state = json.loads((path / STATE).read_text())
+    return Restored(path, int(manifest["step"]), tensors, state)
+
+
+def newest(root: Path) -> tuple[Restored | None, list[PassedOver]]:
+    """The newest checkpoint that verifies, and those passed over on the way to it with the reason."""
+    passed: list[PassedOver] = []
+    for path in committed(root):
+        try:
+            return load(path), passed
+        except IntegrityError as error:
+            passed.append(PassedOver(path, str(error)))
+    return None, passed
+
+
+def prune(root: Path, keep_last: int, keep: Iterable[int] = ()) -> list[Path]:
+    """Deletes all but the newest `keep_last` committed checkpoints and the steps in `keep`; COMMIT goes first. Returns them."""
+    wanted = {name_of(step) for step in keep}
+    gone = [path for path in committed(root)[max(1, keep_last) :] if path.name not in wanted]
+    for path in gone:
+        (path / COMMIT).unlink()
+        shutil.rmtree(path)
+    return gone
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _write(path: Path, content: bytes) -> dict[str, Any]:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _check(path: Path, entry: Mapping[str, Any]) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise IntegrityError(f"{path.name} is a link or no plain file.", where=str(path.parent))
+    if path.stat().st_size != entry["size"]:
+        raise IntegrityError(f"{path.name} has {path.stat().st_size} bytes, the manifest says {entry['size']}.", where=str(path.parent))
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
+            raise IntegrityError(f"{path.name} does not have the SHA-256 of the manifest: it is damaged.", where=str(path.parent))
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

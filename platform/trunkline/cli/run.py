@@ -1,0 +1,123 @@
+"""`trunkline train`, `evaluate`, `predict`: a recipe becomes a model, a model answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.output import AsJson, data, json_data, note
+
+if TYPE_CHECKING:
+    from trunkline.launch.local import Result
+
+NEWEST = "newest"
+ModelFolder = Annotated[Path, typer.Argument(help="The model folder of a finished run.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
+    app.command("predict")(predict)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe file.", show_default=False)],
+    override: Annotated[list[str] | None, typer.Option("-s", "--set", help="key.key=value, as often as needed.", show_default=False)] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="Go on with a run: its id, by default the newest unfinished one.", is_flag=False, flag_value=NEWEST),
+    ] = None,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
+    outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe on this machine."""
+    from trunkline.launch.local import train as run
+
+    wanted = resume == NEWEST or resume or False
+    result = run(recipe, overrides=override or [], resume=wanted, in_process=in_process, outputs=outputs, say=note, show=True)
+    if as_json:
+        json_data({"run": str(result.run), "model": str(result.model), "tasks": result.tasks})
+        return
+    _show(result, recipe)
+
+
+def _show(result: Result, recipe: Path) -> None:
+    from rich.console import Console
+
+    from trunkline.monitor.console import result_table
+
+    Console(file=sys.stdout).print(result_table(result.tasks))
+    model, run = _short(result.model), _short(result.run)
+    first = result.tasks[0]["task"] if result.tasks else "TASK"
+    data(f"\nrun folder: {run}\n\nnext:")
+    for line in (
+        f"trunkline evaluate {model}",
+        f"trunkline predict {model} --task {first} ROWS.jsonl",
+        "trunkline task new NAME --kind classification",
+        f"trunkline train {recipe} --resume    # goes on with a run that was stopped",
+    ):
+        data(f"  {line}")
+
+
+def _short(path: Path) -> str:
+    """Relative to here where that is shorter."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def evaluate(
+    model: ModelFolder,
+    task: Annotated[list[str] | None, typer.Option("--task", help="Only these tasks.", show_default=False)] = None,
+    split: Annotated[str, typer.Option("--split", help="validation or test.")] = "validation",
+    catalog: Annotated[Path | None, typer.Option("--catalog", help="The folder of cards, for the data.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on its tasks' data."""
+    from trunkline.build.evaluation import evaluate_model
+
+    results = evaluate_model(model, tasks=task, split=split, catalog=catalog, say=note)
+    if as_json:
+        json_data(results)
+        return
+    from rich.console import Console
+
+    from trunkline.monitor.console import result_table
+
+    Console(file=sys.stdout).print(result_table(results))
+
+
+def predict(
+    model: ModelFolder,
+    rows: Annotated[Path, typer.Argument(help="Rows as JSON lines, or - for stdin; plain lines are texts.", show_default=False)],
+    task: Annotated[str, typer.Option("--task", help="Which task answers.", show_default=False)],
+) -> None:
+    """Answer rows with one task: a JSON line for each."""
+    from trunkline.build.model import load_model
+    from trunkline.errors import DataError
+
+    try:
+        lines = (sys.stdin.read() if str(rows) == "-" else rows.read_text(encoding="utf-8")).splitlines()
+    except FileNotFoundError as error:
+        raise DataError("no such file.", where=str(rows)) from error
+    given = [_row(line, f"{rows}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    for answer in load_model(model).predict(task, given):
+        data(json.dumps(answer, ensure_ascii=False))
+
+
+def _row(line: str, where: str) -> dict[str, Any] | str:
+    from trunkline.errors import DataError
+
+    if not line.lstrip().startswith("{"):
+        return line
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"is no JSON object: {error}.", where=where) from error
+    return row

@@ -1,0 +1,253 @@
+"""A recipe: the YAML file that states a run. Strict, with defaults; knows part names but imports no part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from trunkline.document import reader, writer
+from trunkline.document.reader import Document, Route
+from trunkline.document.schema import Findings, Part, Short, Strict, check_version, shown_value, validate
+from trunkline.errors import UsageError
+from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
+
+SCHEMA_VERSION: Final = 1
+LARGEST = 10**12
+SEEDS = 2**63
+CLUSTER_FILE = "Where a run goes is said by a cluster file (clusters/<name>.yaml), chosen with `--cluster NAME`."
+CARD_FILE = "It belongs in the task's card (tasks/<name>/card.yaml)."
+CLUSTER_KEYS = (
+    "cluster",
+    "clusters",
+    "address",
+    "namespace",
+    "image",
+    "nodes",
+    "instance_type",
+    "queue",
+    "partition",
+    "provider",
+)
+CARD_KEYS = ("head", "loss", "metrics", "inputs", "target", "data", "labels")
+ELSEWHERE = {**dict.fromkeys(CLUSTER_KEYS, CLUSTER_FILE), **dict.fromkeys(CARD_KEYS, CARD_FILE)}
+PARTS = {"trunk": TRUNKS, "tokenizer": TOKENIZERS, "sampling": SAMPLERS, "weighting": WEIGHTINGS, "optim": OPTIMIZERS}
+DEFAULT_KINDS = {"tokenizer": "wordpiece", "sampling": "proportional", "weighting": "static", "optim": "adamw"}
+
+Count = Annotated[int, Field(gt=0, le=LARGEST)]
+Schedule = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _with_kind(section: str) -> BeforeValidator:
+    def fill(value: Any) -> Any:
+        return {"kind": DEFAULT_KINDS[section], **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(fill)
+
+
+class TaskUse(Short, Strict):
+    """One task of the run. weight: instead of its card's."""
+
+    task: str = Field(min_length=1, description="a name from the catalog")
+    weight: Positive | None = None
+
+
+class Optim(Part):
+    """The optimizer and its schedule; further keys are the optimizer's own arguments."""
+
+    kind: str = Field(default="adamw", min_length=1)
+    lr: Positive = 5e-4
+    head_lr: Positive | None = Field(default=None, description="learning rate of the heads; null: as lr")
+    schedule: Schedule = "linear"
+    warmup: float = Field(default=0.06, ge=0, le=1, allow_inf_nan=False, description="share of the steps")
+
+
+class Train(Strict):
+    """How long and how much at a time."""
+
+    steps: Count = Field(description="how many optimizer steps, such as 1000")
+    tokens_per_step: Count = Field(description="tokens of one optimizer step over all workers, such as 8192")
+    tokens_per_pass: Count = Field(
+        default_factory=lambda known: known.get("tokens_per_step", 1),
+        description="tokens a worker holds at once; null: all",
+    )
+    max_length: int = Field(default=128, ge=8, le=LARGEST, description="tokens of a row; longer ones are cut")
+    truncate: Literal["right", "left"] = "right"
+    evaluate_every: Count | None = None
+    save_every: Count | None = None
+    keep_last: Count = 2
+    clip: Positive | None = Field(default=1.0, description="largest gradient norm; null: no clipping")
+    log_every: Count = 10
+    log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_pass(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("tokens_per_pass", 0) is None:
+            return {key: item for key, item in value.items() if key != "tokens_per_pass"}
+        return value
+
+
+class Engine(Strict):
+    """Sharding and precision."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+
+
+class Workers(Strict):
+    """How many processes train, and what each holds. count 0: inside the calling process."""
+
+    count: int = Field(default=1, ge=0, le=100_000)
+    cpus: int = Field(default=1, ge=1, le=100_000)
+    gpus: int = Field(default=0, ge=0, le=100_000)
+
+
+class Wandb(Strict):
+    """The Weights & Biases run."""
+
+    project: str = Field(min_length=1)
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = Field(default_factory=list)
+
+
+class Track(Strict):
+    """Trackers beside metrics.jsonl, which is always written."""
+
+    wandb: Wandb | None = None
+
+
+class Recipe(Strict):
+    """A whole recipe. `path` and `document` say where it came from."""
+
+    model_config = ConfigDict(title="trunkline recipe")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
+    trunk: Part = Field(description="the shared encoder, such as {kind: transformer, hidden_size: 192, layers: 4, heads: 6}")
+    tokenizer: Annotated[Part, _with_kind("tokenizer")] = Part(kind=DEFAULT_KINDS["tokenizer"])
+    catalog: list[str] | None = Field(default=None, description="folders of cards; null: tasks/ in the nearest folder above")
+    tasks: list[TaskUse] = Field(min_length=1, description="names from the catalog, or {task: name, weight: number}")
+    sampling: Annotated[Part, _with_kind("sampling")] = Part(kind=DEFAULT_KINDS["sampling"])
+    weighting: Annotated[Part, _with_kind("weighting")] = Part(kind=DEFAULT_KINDS["weighting"])
+    optim: Optim = Optim()
+    train: Train = Field(description="at least {steps, tokens_per_step}")
+    engine: Engine = Engine()
+    workers: Workers = Workers()
+    track: Track = Track()
+
+    _path: Path | None = PrivateAttr(None)
+    _document: Document = PrivateAttr(default_factory=lambda: Document("recipe", "", {}))
+
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
+    @property
+    def document(self) -> Document:
+        return self._document
+
+    def where(self, *route: str | int) -> str:
+        """`file:line:col: route`, for messages about this recipe."""
+        return Findings(self._document).where(route)
+
+    def render(self) -> str:
+        """The recipe as YAML with every default written out; its own catalog folders become absolute."""
+        data = self.model_dump()
+        if self.catalog is not None and self._path is not None:
+            here = self._path.parent
+            data["catalog"] = [folder if "://" in folder else str((here / folder).resolve()) for folder in self.catalog]
+        return writer.render(data)
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe at `path` with `key.key=value` overrides applied.
+
+    Raises ConfigError that names every mistake of the file, UsageError on an override that can not be applied.
+    """
+    document = reader.read(path)
+    for override in overrides:
+        _override(document, override)
+    findings = Findings(document)
+    check_version(findings, SCHEMA_VERSION)
+    recipe = validate(Recipe, findings, ELSEWHERE)
+    for section, registry in PARTS.items():
+        findings.check_name(registry, (section,))
+    if recipe is not None:
+        _check_pairs(recipe, findings)
+    findings.raise_if_any()
+    assert recipe is not None
+    recipe._path, recipe._document = Path(path), document
+    return recipe
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+def _check_pairs(recipe: Recipe, findings: Findings) -> None:
+    train = recipe.train
+    if train.tokens_per_pass > train.tokens_per_step:
+        findings.add(
+            ("train", "tokens_per_pass"),
+            f"a worker holds {train.tokens_per_pass} tokens at a time but train.tokens_per_step gives {train.tokens_per_step} "
+            "to a whole step. Lower tokens_per_pass or raise tokens_per_step.",
+        )
+    elif train.max_length > train.tokens_per_pass:
+        findings.add(
+            ("train", "max_length"),
+            f"a row may have {train.max_length} tokens but train.tokens_per_pass holds {train.tokens_per_pass}. "
+            "Lower max_length or raise tokens_per_pass.",
+        )
+    seen: dict[str, int] = {}
+    for index, use in enumerate(recipe.tasks):
+        if use.task in seen:
+            findings.add(("tasks", index), f"task '{use.task}' is already tasks.{seen[use.task]}. Name a task once.")
+        seen.setdefault(use.task, index)
+
+
+def _override(document: Document, override: str) -> None:
+    label = f"-s {shown_value(override)[1:-1]}"
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise UsageError("an override needs '='. Write key.key=value, such as train.steps=100.", where=label)
+    steps = [step.strip() for step in name.split(".")]
+    if not all(steps):
+        raise UsageError("the part before '=' must be a key such as train.steps.", where=label)
+    if "[" in name:
+        raise UsageError("list entries take points. Write tasks.0.weight=2, not tasks[0].weight=2.", where=label)
+    route = _existing_route(document, steps, label)
+    document.put(route, reader.parse_value(text, label), label)
+
+
+def _existing_route(document: Document, steps: list[str], label: str) -> Route:
+    """The override's route; parents that are missing or written short are made mappings on the way."""
+    route: Route = ()
+    for position, step in enumerate(steps):
+        parent = document.get(route)
+        if isinstance(parent, list):
+            if not step.isdecimal() or int(step) >= len(parent):
+                known = f"{reader.route_text(route)} has entries 0 to {len(parent) - 1}"
+                raise UsageError(f"{known}, not '{step}'. Name one of them.", where=label)
+            route = (*route, int(step))
+        else:
+            route = (*route, step)
+        if position < len(steps) - 1:
+            _make_mapping(document, route, label)
+    return route
+
+
+def _make_mapping(document: Document, route: Route, label: str) -> None:
+    value = document.get(route)
+    if value is None:
+        document.put(route, {}, label)
+    elif isinstance(value, str) and (route[0] in PARTS or route[0] == "tasks"):
+        document.put(route, {"task" if route[0] == "tasks" else "kind": value}, label)
+    elif not isinstance(value, dict | list):
+        raise UsageError(f"{reader.route_text(route)} is {shown_value(value, route)} and has no keys below it.", where=label)

@@ -1,0 +1,9 @@
+"""One encoding per kind of task: columns -> token rows and targets. The table of contents of the room."""
+
+ENCODINGS = {
+    "classification": "classification",
+    "regression": "regression",
+    "tagging": "tagging",
+    "ranking": "ranking",
+    "masked_language": "masked_language",
+}

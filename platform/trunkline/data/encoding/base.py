@@ -1,0 +1,168 @@
+"""What every encoding of a kind of task offers; numpy only, so that cards are checked without torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from trunkline.data.fingerprint import configuration, digest
+from trunkline.data.rows import Ragged, Rows, Target
+from trunkline.data.tokenizer import Encoded, Tokenizer
+from trunkline.errors import ConfigError, DataError, nearest
+
+Columns = Mapping[str, Sequence[Any]]
+Records = dict[str, np.ndarray]
+Where = Callable[[int], str]
+SHOWN = 5
+
+
+class Encoding(ABC):
+    """Columns of one kind of task -> Rows, and back from head outputs to predictions.
+
+    tokenizer: how text becomes tokens. inputs: column names (one text, or two for a pair). target: column name or None.
+    Keyword-only arguments of a subclass come from the card's `head:` mapping; each is kept under its own name, because the
+    store's key is made of them. A subclass writes `rows`; every row it gives for training has at least one target.
+
+    records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
+    a card that names none gets. target_is_text: the target column is text the trunk reads. version: raised when the same
+    columns become other rows than before.
+    """
+
+    records_given: ClassVar[frozenset[str]]
+    default_loss: ClassVar[str]
+    default_metrics: ClassVar[tuple[str, ...]]
+    num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
+    needs_target: ClassVar[bool] = True
+    target_is_text: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None) -> None:
+        self.tokenizer, self.inputs, self.target = tokenizer, tuple(inputs), target
+        if len(self.inputs) not in self.num_inputs:
+            wanted = " or ".join(map(str, self.num_inputs))
+            raise ConfigError(
+                f"inputs: this kind of task takes {wanted} column(s), found {len(self.inputs)}: {', '.join(self.inputs)}."
+            )
+        if self.needs_target and target is None:
+            raise ConfigError("target: this kind of task needs a target column, none is named.")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The columns a row must have for training."""
+        return self.inputs if self.target is None else (*self.inputs, self.target)
+
+    def key(self) -> str:
+        """A hash of all that decides what tokens and targets the same columns become."""
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        tokenizer = [self.tokenizer.key, self.tokenizer.max_length, self.tokenizer.truncate]
+        return digest([kind, self.version, self.inputs, self.target, configuration(self), tokenizer])
+
+    def encode(self, columns: Columns, *, first_row: int = 0, where: Where | None = None, with_targets: bool = True) -> Rows:
+        """Tokenise a chunk. where: names the file and line of a row of the chunk; without it rows are called by number.
+
+        Raises DataError that names up to five bad rows when a value does not fit.
+        """
+        return self.rows(columns, where or (lambda row: f"row {first_row + row}"), with_targets)
+
+    @abstractmethod
+    def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
+        """The work of `encode`."""
+
+    @abstractmethod
+    def dummy(self) -> Rows:
+        """One short valid row with targets, for a pack in which the task has none."""
+
+    @abstractmethod
+    def head_arguments(self) -> dict[str, Any]:
+        """What the head of the same name must know from here, such as num_labels."""
+
+    def collate(self, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Tokens [n] and targets of gathered rows, flat, `positions` made relative to the slice.
+
+        keys: one uint64 per row from (seed, task, row id, pass), the only source of randomness allowed here.
+        """
+        del keys  # nothing here is random
+        targets: dict[str, np.ndarray] = {}
+        for name, value in rows.targets.items():
+            if not isinstance(value, Ragged):
+                targets[name] = value
+            elif name == "positions":
+                targets[name] = value.values.astype(np.int64) + np.repeat(rows.tokens.starts[:-1], value.lengths)
+            else:
+                targets[name] = value.values
+        return rows.tokens.values, targets
+
+    @abstractmethod
+    def records(self, outputs: np.ndarray, targets: Mapping[str, np.ndarray]) -> Records:
+        """Small arrays per target that metrics read, from what the head's `summary` gave."""
+
+    @abstractmethod
+    def baseline(self, train: Rows, evaluated: Rows, keys: np.ndarray) -> Records:
+        """The records a constant guess (majority, mean, unigram, chance) gives on `evaluated`, having seen `train`.
+
+        keys: of the evaluated rows, the same as `collate` gets there.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+        """One prediction per row in the user's words, from what the head's `summary` gave. counts [n]: targets per row."""
+
+    def texts(self, columns: Columns, name: str, where: Where) -> list[str]:
+        """A column's values, each a str."""
+        values = self.column(columns, name)
+        if not set(map(type, values)) <= {str}:
+            refuse(name, "is no text", [row for row, value in enumerate(values) if not isinstance(value, str)], values, where)
+        return list(values)
+
+    def column(self, columns: Columns, name: str) -> Sequence[Any]:
+        if name not in columns:
+            raise DataError(f"no column '{name}'. {nearest(name, columns)}")
+        return columns[name]
+
+    def one_text_rows(self, encoded: Encoded, counts: np.ndarray, targets: Mapping[str, Target]) -> Rows:
+        """Rows of one trunk row each."""
+        lengths = encoded.tokens.lengths.astype(np.int32)
+        return Rows(
+            encoded.tokens,
+            Ragged.single(lengths),
+            Ragged.single(encoded.seconds),
+            counts.astype(np.int32),
+            targets,
+            noted(encoded, self.tokenizer),
+        )
+
+    def encode_inputs(self, columns: Columns, where: Where) -> Encoded:
+        """The input columns, as one text or as a pair."""
+        first, *rest = (self.texts(columns, name, where) for name in self.inputs)
+        return self.tokenizer.encode(first, rest[0] if rest else None)
+
+    def dummy_tokens(self) -> Encoded:
+        """One row with a single ordinary token (or a pair of them)."""
+        return self.tokenizer.frame([self.tokenizer.normal_ids[:1]] * len(self.inputs))
+
+
+def noted(encoded: Encoded, tokenizer: Tokenizer) -> Counter[str]:
+    """What a reader of the notes wants to know of tokenised rows: cut ones, empty ones, unknown tokens."""
+    notes = Counter(
+        cut=int(encoded.cut.sum()),
+        empty=int((encoded.tokens.lengths <= tokenizer.num_special(encoded.pair)).sum()),
+        unknown_tokens=int((encoded.tokens.values == tokenizer.unk_id).sum()),
+    )
+    return +notes
+
+
+def refuse(name: str, what: str, bad: Sequence[int], values: Sequence[Any], where: Where, advice: str = "") -> NoReturn:
+    """Raises the DataError that shows the first bad values of a column and where they stand."""
+    shown = ", ".join(f"{shorten(values[row])} ({where(row)})" for row in bad[:SHOWN])
+    more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    raise DataError(f"column '{name}' {what}: {shown}{more}.{' ' if advice else ''}{advice}", where=where(bad[0]))
+
+
+def shorten(value: Any) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,229 @@
+"""What a source of rows is, how a card reads it, and how a text is told from another."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import unicodedata
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from trunkline.data.fingerprint import configuration, content_hash, digest
+from trunkline.errors import ConfigError, DataError, MissingExtra, nearest
+
+CHUNK_ROWS = 4096
+SHOWN = 5
+EVALUATION = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of a split, in order. columns: name -> values, all of one length, at least one column.
+
+    where: names the place of row i of the chunk (`train.tsv:17`); without it rows are called by number. notes: what
+    happened while reading, by name. size: number of rows, if asking a column for it costs something.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    where: Callable[[int], str] | None = None
+    notes: Counter[str] = field(default_factory=Counter)
+    size: int | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.size is None else self.size
+
+    def take(self, rows: Sequence[int]) -> Chunk:
+        """The given rows, in that order; a column is gathered when asked for."""
+        where = self.where
+        return Chunk(_Taken(self.columns, rows), (lambda row: where(rows[row])) if where else None, self.notes, len(rows))
+
+
+class _Taken(Mapping[str, Sequence[Any]]):
+    """Some rows of columns."""
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> None:
+        self.columns, self.rows = columns, rows
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        values = self.columns[name]
+        return [values[row] for row in self.rows]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+@dataclass(frozen=True)
+class SourceContext:
+    """Where a source stands. folder: of the card, paths are relative to it. open_task: another card's texts by its name."""
+
+    folder: Path
+    open_task: Callable[[str], TaskText] | None = None
+
+
+class Source(ABC):
+    """Rows of a task. Keyword-only arguments of a subclass come from the card's `data:` and are kept under their own names.
+
+    A plugin's source has one split, `rows`, which the card's `data.split` divides; it writes `files` and `read`:
+
+        @SOURCES.register("my_rows")
+        class MyRows(Source):
+            def files(self) -> list[str]:
+                return [str(self.context.folder / "rows.txt")]
+
+            def read(self, split: str) -> Iterator[Chunk]:
+                lines = Path(self.files()[0]).read_text().splitlines()
+                yield from chunked(("text", "label"), (line.split("|") for line in lines))
+    """
+
+    def __init__(self, context: SourceContext) -> None:
+        self.context = context
+
+    def splits(self) -> tuple[str, ...]:
+        """What `read` takes: of train, validation and test those there are, or `rows`."""
+        return ("rows",)
+
+    @abstractmethod
+    def files(self) -> list[str]:
+        """The local files the rows are made of; their content is part of the fingerprint."""
+
+    @abstractmethod
+    def read(self, split: str) -> Iterator[Chunk]:
+        """Every row of the split once, in an order that never changes. Raises DataError with file and line."""
+
+    def fingerprint(self, split: str) -> str:
+        """A hash of all that decides the rows: contents of the files, arguments, and the code if it is not trunkline's own."""
+        local = pyarrow.fs.LocalFileSystem()
+        contents = [content_hash(path, local) for path in self.files()]
+        return digest([self.identity(), configuration(self), contents, split])
+
+    def identity(self) -> list[str]:
+        """Which code reads: the class, and for a plugin the content of its module."""
+        cls = type(self)
+        if cls.__module__.startswith("trunkline."):
+            return [cls.__qualname__]
+        return [cls.__qualname__, content_hash(cls.read.__code__.co_filename, pyarrow.fs.LocalFileSystem())]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a card reads its source. columns: name wanted -> name in the file. on_null: `error`, or `drop` the row."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    on_null: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.on_null not in ("error", "drop"):
+            raise ConfigError(f"data.on_null: found {self.on_null!r}. Known: drop, error.")
+
+    def key(self) -> str:
+        return digest([dict(self.columns), self.on_null])
+
+    def select(self, chunk: Chunk, wanted: Sequence[str]) -> Chunk:
+        """The wanted columns without nulls. Raises DataError for a missing column, or for a null unless they are dropped."""
+        columns: dict[str, Sequence[Any]] = {}
+        for name in wanted:
+            stored = self.columns.get(name, name)
+            if stored not in chunk.columns:
+                place = chunk.where(0).rsplit(":", 1)[0] if chunk.where else None
+                asked = f"'{stored}'" if stored == name else f"'{stored}' (asked for as '{name}')"
+                raise DataError(f"no column {asked}. {nearest(stored, chunk.columns)} `data.columns` maps names.", where=place)
+            columns[name] = chunk.columns[stored]
+        picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk))
+        bad = sorted({row for values in columns.values() for row, value in enumerate(values) if _is_null(value)})
+        if not bad:
+            return picked
+        if self.on_null == "error":
+            place_of = chunk.where or (lambda row: f"row {row}")
+            places = ", ".join(place_of(row) for row in bad[:SHOWN])
+            more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+            names = " or ".join(f"'{name}'" for name in wanted)
+            raise DataError(
+                f"{len(bad)} row(s) have no value in {names}: {places}{more}. Mend them, or set data.on_null: drop.",
+                where=place_of(bad[0]),
+            )
+        gone = set(bad)
+        picked.notes["null_dropped"] += len(bad)
+        return picked.take([row for row in range(len(picked)) if row not in gone])
+
+
+@dataclass(frozen=True)
+class TaskText:
+    """The texts of a task. source: split by split; inputs: the card's names of its text columns."""
+
+    source: Source
+    inputs: tuple[str, ...]
+    reading: Reading = field(default_factory=Reading)
+
+    def read(self, split: str) -> Iterator[str]:
+        """Every text of the split, each input column of a row in turn; lists of words are joined."""
+        for chunk in self.source.read(split):
+            picked = self.reading.select(chunk, self.inputs)
+            for values in zip(*(picked.columns[name] for name in self.inputs), strict=True):
+                for value in values:
+                    yield value if isinstance(value, str) else join_words(value)
+
+    def fingerprint(self) -> str:
+        prints = [self.source.fingerprint(split) for split in self.source.splits()]
+        return digest([prints, self.inputs, self.reading.key()])
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Words as running text: no spaces between Chinese, Japanese or Korean characters."""
+    return ("" if all(len(word) == 1 and word >= "\u2e80" for word in words) else " ").join(words)
+
+
+def chunked(
+    names: Sequence[str], rows: Iterable[Sequence[Any]], *, where: Callable[[int], str] | None = None, size: int = CHUNK_ROWS
+) -> Iterator[Chunk]:
+    """Rows of values as chunks with these column names. where: names the place of the n-th row of all."""
+    kept: list[Sequence[Any]] = []
+    first = 0
+    for row in rows:
+        kept.append(row)
+        if len(kept) == size:
+            yield _chunk(names, kept, where, first)
+            first += size
+            kept = []
+    if kept:
+        yield _chunk(names, kept, where, first)
+
+
+def _chunk(names: Sequence[str], rows: Sequence[Sequence[Any]], where: Callable[[int], str] | None, first: int) -> Chunk:
+    columns = {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+    return Chunk(columns, (lambda row: where(first + row)) if where else None)
+
+
+def package_folder(name: str, extra: str | None = None) -> Path:
+    """Where an installed package keeps its files, found without importing it. Raises MissingExtra."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtra(name, extra)
+    return Path(found.submodule_search_locations[0])
+
+
+def text_bucket(text: str, buckets: int = 100) -> int:
+    """Which of the buckets a text falls in, the same for ever: capitals, spacing and width of characters do not matter."""
+    hashed = hashlib.blake2b(normalised(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(hashed, "little") % buckets
+
+
+def normalised(text: str) -> str:
+    """What two texts share that a reader would call the same."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

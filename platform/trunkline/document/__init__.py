@@ -1,0 +1,1 @@
+"""YAML files with positions: read, checked against a schema, written."""

@@ -1,0 +1,1 @@
+"""Where a run goes: this process, an embedded Ray, a cluster."""

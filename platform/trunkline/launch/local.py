@@ -1,0 +1,121 @@
+"""Training on this machine: prepare, then run the workers inside an embedded Ray or in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trunkline.build.prepare import prepare, project_folder
+from trunkline.config import Recipe, load_recipe
+from trunkline.errors import UsageError
+from trunkline.launch.runs import RunFolder, RunLock, find_run, new_run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training left. run: its folder; model: the model folder; tasks: one mapping per task (see result.json)."""
+
+    run: Path
+    model: Path
+    tasks: list[dict[str, Any]]
+
+
+def train(
+    recipe: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool | str = False,
+    in_process: bool = False,
+    outputs: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+    show: bool = False,
+) -> Result:
+    """See `trunkline.train`. show: follow the run on stderr while it trains."""
+    path = Path(recipe)
+    place = Path(outputs) if outputs is not None else project_folder(path) / "outputs"
+    tell = say or (lambda _: None)
+    if resume:
+        if overrides:
+            raise UsageError("a resumed run keeps its recipe: -s and --resume do not go together. Start a new run to change it.")
+        run = find_run(place, resume if isinstance(resume, str) else None, path)
+        stated = load_recipe(run.recipe)
+        tell(f"resuming {run.run_id}")
+    else:
+        stated = load_recipe(path, overrides)
+        run = _prepared(stated, path, place, tell)
+    with RunLock(run):
+        if not run.finished:
+            _follow(run, stated, in_process=in_process, show=show, resumed=bool(resume))
+    return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
+
+
+def _prepared(recipe: Recipe, path: Path, outputs: Path, tell: Callable[[str], None]) -> RunFolder:
+    """A new run folder; nothing is left of it if the recipe, a card or the data is wrong."""
+    run = new_run(outputs, path)
+    try:
+        prepare(recipe, run.path, project_folder(path) / ".trunkline" / "store", tell)
+    except BaseException:
+        _remove(run.path)
+        raise
+    tell(f"run {run.run_id}")
+    return run
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, resumed: bool) -> None:
+    from trunkline.monitor.console import follow
+
+    stop = threading.Event()
+    watcher = threading.Thread(
+        target=follow,
+        args=(run.path, recipe.train.steps, stop),
+        kwargs={"evaluate_every": recipe.train.evaluate_every, "skip_existing": resumed},
+        daemon=True,
+    )
+    if show:
+        watcher.start()
+    try:
+        if in_process or recipe.workers.count == 0:
+            run_here(run, recipe)
+        else:
+            from trunkline.launch.ray_train import run_with_ray
+
+            run_with_ray(run, recipe)
+    finally:
+        stop.set()
+        if show:
+            watcher.join(timeout=10)
+            sys.stderr.flush()
+
+
+def run_here(run: RunFolder, recipe: Recipe) -> None:
+    """The worker function in this process, as the only rank; for tests, debugging and small runs."""
+    import tempfile
+
+    import torch
+
+    from trunkline.launch.worker import work
+
+    os.environ.setdefault("LOCAL_RANK", "0")
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, init_method=f"file://{folder}/store", rank=0, world_size=1)
+        try:
+            work({"run": str(run.path), "cpus": recipe.workers.cpus})
+        finally:
+            torch.distributed.destroy_process_group()
+            torch.set_num_threads(threads)

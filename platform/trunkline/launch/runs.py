@@ -1,0 +1,116 @@
+"""Run folders: their names, what is in them, and which one to resume."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trunkline.errors import ClusterError, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`outputs/<run-id>/`: everything one run wrote, and all that is needed to resume it."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def cards(self) -> Path:
+        return self.path / "cards"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer"
+
+    @property
+    def prepared(self) -> Path:
+        return self.path / "prepared.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def finished(self) -> bool:
+        return self.result.is_file()
+
+    def facts(self) -> dict[str, Any]:
+        """run.json: which recipe it came from, and when."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+def new_run(outputs: Path, recipe: Path) -> RunFolder:
+    """A fresh folder named `<recipe, at most 20>-<yymmddhhmmss>-<4 hex>`, a DNS-1035 label."""
+    stem = re.sub(r"[^a-z0-9]+", "-", recipe.stem.lower()).strip("-")[:20].strip("-") or "run"
+    stem = stem if stem[0].isalpha() else f"r{stem}"[:20]
+    now = datetime.datetime.now(datetime.UTC)
+    folder = RunFolder(outputs / f"{stem}-{now:%y%m%d%H%M%S}-{secrets.token_hex(2)}")
+    folder.path.mkdir(parents=True)
+    facts = {"schema_version": 1, "recipe": str(recipe.resolve()), "started": now.isoformat(timespec="seconds")}
+    (folder.path / "run.json").write_text(json.dumps(facts, indent=1))
+    return folder
+
+
+def all_runs(outputs: Path) -> list[RunFolder]:
+    """Every run of the folder, newest first."""
+    found = [RunFolder(path.parent) for path in outputs.glob("*/run.json")]
+    return sorted(found, key=lambda run: (run.facts().get("started", ""), run.run_id), reverse=True)
+
+
+def find_run(outputs: Path, run_id: str | None, recipe: Path | None) -> RunFolder:
+    """The run of that id; without one the newest unfinished run of the recipe. Raises UsageError with what there is."""
+    runs = all_runs(outputs)
+    if run_id is not None:
+        for run in runs:
+            if run.run_id == run_id:
+                return run
+        raise UsageError(f"no run '{run_id}' in {outputs}. {nearest(run_id, [run.run_id for run in runs])}")
+    for run in runs:
+        same = recipe is None or run.facts().get("recipe") == str(recipe.resolve())
+        if same and not run.finished and run.prepared.is_file():
+            return run
+    raise UsageError(f"nothing to resume: no unfinished run of {recipe} in {outputs}. Start one without --resume.")
+
+
+class RunLock:
+    """One process works on a run at a time; the lock falls with its holder, however that ends. Raises ClusterError."""
+
+    def __init__(self, run: RunFolder) -> None:
+        import filelock
+
+        self._lock = filelock.FileLock(run.path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise ClusterError(f"run {run.run_id} is being trained by another process. Wait for it, or stop it first.") from error
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

@@ -1,0 +1,28 @@
+"""Metrics of language modelling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trunkline.metrics.base import Metric
+from trunkline.metrics.classification import Accuracy
+from trunkline.registry import METRICS
+
+
+@METRICS.register("perplexity")
+class Perplexity(Metric):
+    """exp of the mean loss per predicted token; infinite where that passes float64. loss [n] float32, in nats."""
+
+    needs = frozenset({"loss"})
+    higher_is_better = False
+
+    def value(self, *, loss: np.ndarray) -> float:
+        with np.errstate(over="ignore"):
+            return float(np.exp(np.mean(loss.astype(np.float64))))
+
+
+@METRICS.register("masked_accuracy")
+class MaskedAccuracy(Accuracy):
+    """Share of masked tokens predicted right. prediction, target [n] int64."""
+
+    not_for = frozenset({"classification", "tagging", "regression"})

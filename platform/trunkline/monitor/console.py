@@ -1,0 +1,253 @@
+"""What a run is doing, for people: read from its folder, shown on stderr while another process writes there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from trunkline.monitor.jsonl import EVENTS_FILE, METRICS_FILE
+
+POLL_S = 0.25
+
+
+def follow(
+    folder: str | Path,
+    total_steps: int,
+    stop: threading.Event,
+    console: Console | None = None,
+    *,
+    evaluate_every: int | None = None,
+    skip_existing: bool = False,
+) -> None:
+    """Show the run in `folder` until `stop` is set, and then whatever it wrote last. Blocks: give it a thread.
+
+    On a terminal: a live bar with tokens/s, the time left, each task's loss and the step of the next evaluation. Elsewhere
+    (a pipe, TERM=dumb): one plain line per record. console: default stderr. evaluate_every: as in the recipe, for the next
+    evaluation. skip_existing: records already there when it starts count as shown (a resumed run's past).
+    """
+    console = console or Console(stderr=True)
+    live = console.is_terminal and not console.is_dumb_terminal
+    state = Progress(total_steps, evaluate_every)
+    tails = [_Tail(Path(folder) / METRICS_FILE), _Tail(Path(folder) / EVENTS_FILE)]
+    if skip_existing:
+        for record in _news(tails):
+            state.take(record)
+        state.first = None  # the pace is this attempt's
+    if not live:
+        for record in _until(stop, tails):
+            state.take(record)
+            _print_plain(console, state.line(record))
+        return
+    with Live(state, console=console, refresh_per_second=4, redirect_stdout=False, transient=True) as view:
+        for record in _until(stop, tails):
+            state.take(record)
+            if "event" in record or any(name.startswith("eval/") for name in record):
+                view.console.print(Text(state.line(record)), soft_wrap=False)
+        view.refresh()
+    console.print(state)
+
+
+def result_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """The table a training ends with, a line per task.
+
+    rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool).
+    """
+    table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    for name, justify in _COLUMNS.items():
+        table.add_column(name, justify=justify, no_wrap=True, overflow="crop")
+    for row in rows:
+        table.add_row(*(_cell(name, row.get(name)) for name in _COLUMNS))
+    return table
+
+
+_COLUMNS: dict[str, Any] = {
+    "task": "left",
+    "kind": "left",
+    "rows": "right",
+    "metric": "left",
+    "baseline": "right",
+    "value": "right",
+    "learned": "left",
+}
+
+
+def _cell(name: str, value: object) -> Text:
+    if value is None:
+        return Text("-")
+    if isinstance(value, bool):
+        return Text("yes", style="green") if value else Text("no", style="red")
+    if isinstance(value, float):
+        return Text(_number(value), style="bold" if name == "value" else "")
+    return Text(f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def _number(value: float | None) -> str:
+    """Four significant digits, so that columns of losses and perplexities can be compared at a glance."""
+    if value is None or not math.isfinite(value):
+        return "not a number" if value is None else str(value)
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-3:
+        return f"{value:.3g}"
+    return f"{value:,.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3}f}"
+
+
+@dataclass
+class Progress:
+    """What is known of a run so far; rich draws it."""
+
+    total_steps: int
+    evaluate_every: int | None = None
+    step: int = 0
+    first: tuple[int, float] | None = None
+    last_time: float = 0.0
+    losses: dict[str, float | None] = field(default_factory=dict)
+    figures: dict[str, float | None] = field(default_factory=dict)
+    tokens_per_s: float | None = None
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        if "step" not in record or "event" in record:
+            return
+        self.step = int(record["step"])
+        self.last_time = float(record.get("time", 0.0))
+        if self.first is None or self.step < self.first[0]:
+            self.first = (self.step, self.last_time)
+        self.tokens_per_s = record.get("system/tokens_per_s", self.tokens_per_s)
+        for name, value in record.items():
+            room, _, rest = name.partition("/")
+            if room == "train" and rest.endswith("/loss"):
+                self.losses[rest.removesuffix("/loss")] = value
+            elif room == "eval":
+                self.figures[rest] = value
+
+    @property
+    def next_evaluation(self) -> int | None:
+        if not self.evaluate_every or self.step >= self.total_steps:
+            return None
+        return min((self.step // self.evaluate_every + 1) * self.evaluate_every, self.total_steps)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """From the pace so far; None before there is one, or if the clock went backwards."""
+        if self.first is None or self.step <= self.first[0] or self.last_time <= self.first[1]:
+            return None
+        return (self.last_time - self.first[1]) / (self.step - self.first[0]) * (self.total_steps - self.step)
+
+    def line(self, record: Mapping[str, Any]) -> str:
+        """A record in one plain line."""
+        if "event" in record:
+            details = [f"{key}={value}" for key, value in record.items() if key not in ("event", "time")]
+            return _one_line(" ".join([f"event {record['event']}", *details]))
+        step = f"step {int(record.get('step', 0))}/{self.total_steps}"
+        figures = {name.removeprefix("eval/"): value for name, value in record.items() if name.startswith("eval/")}
+        if figures:
+            return _one_line("  ".join([step, "eval", *(f"{name} {_number(value)}" for name, value in figures.items())]))
+        return _one_line("  ".join([step, *self._facts(), *(f"{task} {_number(loss)}" for task, loss in self.losses.items())]))
+
+    def _facts(self) -> list[str]:
+        facts = [] if self.tokens_per_s is None else [f"{self.tokens_per_s:,.0f} tokens/s"]
+        if self.seconds_left is not None:
+            facts.append(f"{_duration(self.seconds_left)} left")
+        return facts + ([] if self.next_evaluation is None else [f"next evaluation {self.next_evaluation}"])
+
+    def __rich__(self) -> RenderableType:
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            Text(f"step {self.step}/{self.total_steps}"),
+            ProgressBar(total=max(self.total_steps, 1), completed=self.step, width=30),
+            Text("  ".join(self._facts()), overflow="crop", no_wrap=True),
+        )
+        losses, figures = dict(self.losses), dict(self.figures)  # drawn by rich's thread while records come in
+        if not losses:
+            return bar
+        tasks = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("task", "loss", "last evaluation"):
+            tasks.add_column(name, justify="right" if name == "loss" else "left", no_wrap=True, overflow="crop")
+        for task, loss in losses.items():
+            own = [
+                f"{name.removeprefix(f'{task}/')} {_number(value)}"
+                for name, value in figures.items()
+                if name.startswith(f"{task}/")
+            ]
+            tasks.add_row(Text(task), Text(_number(loss)), Text("  ".join(own)))
+        return Group(bar, tasks)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _print_plain(console: Console, line: str) -> None:
+    """Whole into a file or pipe; on a terminal cut to its width rather than wrapped."""
+    if console.is_terminal:
+        width = min(console.width, shutil.get_terminal_size().columns)  # rich takes any dumb terminal for 80 columns wide
+        console.print(Text(line), no_wrap=True, overflow="crop", width=width)
+    else:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _until(stop: threading.Event, tails: Sequence[_Tail]) -> Iterator[dict[str, Any]]:
+    """New records as they come; after `stop` those still unread."""
+    stopped = False
+    while not stopped:
+        stopped = stop.wait(POLL_S)
+        yield from _news(tails)
+
+
+def _news(tails: Sequence[_Tail]) -> list[dict[str, Any]]:
+    """New records of all files, by their time."""
+    return sorted((record for tail in tails for record in tail.read()), key=lambda record: float(record.get("time", 0.0)))
+
+
+class _Tail:
+    """New whole lines of a file that another process appends to, creates late, or replaces (a resumed run drops records)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._inode = -1
+        self._offset = 0
+        self._seen: set[int] = set()
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        try:
+            with self.path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:
+                    self._inode, self._offset = inode, 0
+                file.seek(self._offset)
+                chunk = file.read()
+        except OSError:
+            return
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            if hash(line) not in self._seen:  # a replaced file is read again from its start
+                self._seen.add(hash(line))
+                yield from _parsed(line)
+
+
+def _parsed(line: bytes) -> Iterator[dict[str, Any]]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return
+    if isinstance(record, dict):
+        yield record

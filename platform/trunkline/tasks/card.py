@@ -1,0 +1,263 @@
+"""A card: the YAML file that states a task. Strict; knows part names but imports no part until it is asked to check them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from trunkline.document import reader
+from trunkline.document.reader import Document, Route
+from trunkline.document.schema import Findings, Names, Open, Part, Strict, check_version, shown_value, validate
+from trunkline.errors import nearest
+from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, REQUIRED, SOURCES, Registry
+
+SCHEMA_VERSION: Final = 1
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+NAME_RULE = "A name is 1 to 63 of a-z, 0-9 and _, and starts with a letter."
+RECIPE_FILE = "It belongs in a recipe (recipes/<name>.yaml)."
+RECIPE_KEYS = (
+    "tasks",
+    "trunk",
+    "tokenizer",
+    "sampling",
+    "weighting",
+    "optim",
+    "train",
+    "engine",
+    "workers",
+    "track",
+    "seed",
+    "lr",
+)
+ELSEWHERE = dict.fromkeys(RECIPE_KEYS, RECIPE_FILE)
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class Split(Strict):
+    """How `data.rows` is dealt into splits: by a stable hash of the text in the columns `by`."""
+
+    by: Names = Field(min_length=1, description="columns whose text decides, such as text")
+    validation: Percent = 10
+    test: Percent = 10
+
+    @model_validator(mode="after")
+    def _train_left(self) -> Split:
+        if self.validation + self.test >= 100:
+            raise ValueError(f"validation {self.validation} % and test {self.test} % leave no training rows. Lower one.")
+        return self
+
+
+class Data(Open):
+    """Where the rows are; further keys are the source's own arguments."""
+
+    format: str = Field(min_length=1, description="a source format, such as csv; see `trunkline parts sources`")
+    train: Names | None = None
+    validation: Names | None = None
+    test: Names | None = None
+    rows: Names | None = None
+    split: Split | None = None
+    columns: dict[str, str] = Field(default_factory=dict, description="column wanted -> its name in the file")
+    on_null: Literal["error", "drop"] = "error"
+
+    def files(self) -> dict[str, list[str]]:
+        """What the card names for each split."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test, "rows": self.rows}
+        return {split: list(paths) for split, paths in named.items() if paths is not None}
+
+
+class Card(Strict):
+    """A whole card. loss and metrics may be empty: the kind's own then hold."""
+
+    model_config = ConfigDict(title="trunkline task card")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(description="what recipes call the task")
+    summary: str | None = None
+    data: Data = Field(description="where the rows are, such as {format: csv, train: train.csv, validation: validation.csv}")
+    inputs: Names = Field(min_length=1, max_length=2, description="the text column, or two for a pair")
+    target: str | None = None
+    head: Part = Field(description="the kind of task, such as {kind: classification, labels: [yes, no]}")
+    loss: Part | None = None
+    metrics: list[Part] = Field(default_factory=list, description="the first is the headline")
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    licence: str | None = None
+    language: Names | None = None
+
+    _path: Path = PrivateAttr(default=Path("card.yaml"))
+    _document: Document = PrivateAttr(default_factory=lambda: Document("card.yaml", "", {}))
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(f"{shown_value(value)} is not a task name. {NAME_RULE}")
+        return value
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        return self._path.parent
+
+    @property
+    def plugin(self) -> Path | None:
+        """The plugin.py beside the card, if there is one."""
+        path = self.folder / "plugin.py"
+        return path if path.is_file() else None
+
+    @property
+    def document(self) -> Document:
+        return self._document
+
+    @property
+    def text(self) -> str:
+        """The card file as it was read."""
+        return self._document.text
+
+    @property
+    def head_arguments(self) -> dict[str, Any]:
+        """The head's arguments; labels as text, for rows are matched by their text."""
+        given = self.head.arguments
+        return {**given, "labels": [str(label) for label in given["labels"]]} if isinstance(given.get("labels"), list) else given
+
+    def where(self, *route: str | int) -> str:
+        """`file:line:col: route`, for messages about this card."""
+        return Findings(self._document).where(route)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what `extend` compares: inputs, target, kind, the encoding's arguments, column mapping.
+
+        Arguments left at their defaults count as not given. Loads the encoding (and needs the card's plugin loaded).
+        """
+        defaults = ENCODINGS.arguments(self.head.kind)
+        encoding = {key: value for key, value in self.head_arguments.items() if key in defaults and value != defaults[key]}
+        stated = [self.inputs, self.target, self.head.kind, encoding, self.data.columns]
+        return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_card(path: Path | str) -> Card:
+    """The card at `path` (card.yaml or its folder). Raises ConfigError that names every mistake.
+
+    A name that no registry holds is a mistake, unless a plugin.py beside the card may register it (`check_parts` then tells).
+    """
+    path = Path(path)
+    path = path / "card.yaml" if path.is_dir() else path
+    document = reader.read(path)
+    findings = Findings(document)
+    check_version(findings, SCHEMA_VERSION)
+    card = validate(Card, findings, ELSEWHERE)
+    if not (path.parent / "plugin.py").is_file():
+        _check_names(findings)
+    _check_labels(findings)
+    _check_data(findings)
+    if card is not None:
+        _check_columns(card, findings)
+    findings.raise_if_any()
+    assert card is not None
+    card._path, card._document = path, document
+    return card
+
+
+def check_parts(card: Card) -> None:
+    """Loads the card's parts and checks names and arguments against their signatures. Its plugin must be loaded before.
+
+    Raises ConfigError that names every mistake. Imports torch (heads and losses are modules).
+    """
+    findings = Findings(card.document)
+    _check_names(findings)
+    findings.raise_if_any()
+    kind = card.head.kind
+    _check_arguments(findings, SOURCES, ("data",), card.data.format, card.data.arguments)
+    _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also=ENCODINGS.arguments(kind))
+    _check_kind(card, findings)
+    if card.loss is not None:
+        _check_arguments(findings, LOSSES, ("loss",), card.loss.kind, card.loss.arguments)
+    for index, metric in enumerate(card.metrics):
+        _check_arguments(findings, METRICS, ("metrics", index), metric.kind, metric.arguments)
+    findings.raise_if_any()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a card, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Card.model_json_schema()}
+
+
+def _check_names(findings: Findings) -> None:
+    metrics = findings.document.get(("metrics",))
+    findings.check_name(SOURCES, ("data", "format"))
+    before = len(findings.errors)
+    findings.check_name(HEADS, ("head",))
+    if len(findings.errors) == before:
+        findings.check_name(ENCODINGS, ("head",))
+    findings.check_name(LOSSES, ("loss",))
+    for index in range(len(metrics) if isinstance(metrics, list) else 0):
+        findings.check_name(METRICS, ("metrics", index))
+
+
+def _check_arguments(
+    findings: Findings, registry: Registry, route: Route, name: str, given: dict[str, Any], also: dict[str, Any] | None = None
+) -> None:
+    known = {**registry.arguments(name), **(also or {})}
+    for key in given:
+        if key not in known:
+            findings.add((*route, key), f"{registry.noun} '{name}' takes no '{key}'. {nearest(key, known)}", key=True)
+    required = {key for key, default in known.items() if default is REQUIRED and key not in given}
+    for key in sorted(required):
+        findings.add((*route, key), f"is missing: {registry.noun} '{name}' needs it.")
+
+
+def _check_kind(card: Card, findings: Findings) -> None:
+    encoding = ENCODINGS.get(card.head.kind)
+    if encoding.needs_target and card.target is None:
+        findings.add(("target",), f"is missing: the column a {card.head.kind} task learns.")
+    if len(card.inputs) not in encoding.num_inputs:
+        wanted = " or ".join(map(str, encoding.num_inputs))
+        findings.add(("inputs",), f"a {card.head.kind} task reads {wanted} text columns, found {len(card.inputs)}.")
+
+
+def _check_labels(findings: Findings) -> None:
+    route = ("head", "labels")
+    labels = findings.document.get(route)
+    if labels is None:
+        return
+    if not isinstance(labels, list):
+        findings.add(route, f"expected a list of labels, found {shown_value(labels)}.")
+        return
+    kinds = {type(label) for label in labels}
+    if not kinds <= {str, int, bool}:
+        findings.add(route, "labels must be text or whole numbers. Write each in quotes.")
+    elif len(kinds) > 1:
+        findings.add(route, "labels mix text and numbers. Write all of them in quotes.")
+    elif len(labels) < 2:
+        findings.add(route, f"a choice needs at least 2 labels, found {len(labels)}.")
+    first: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        if str(label) in first:
+            findings.add((*route, index), f"label {shown_value(label)} is already head.labels.{first[str(label)]}. Keep one.")
+        first.setdefault(str(label), index)
+
+
+def _check_data(findings: Findings) -> None:
+    data = findings.document.get(("data",))
+    if not isinstance(data, dict):
+        return
+    if "rows" in data and "split" not in data:
+        findings.add(("data", "rows"), "needs data.split to deal its rows into splits, such as split: {by: text}.")
+    for split in ("train", "validation", "test"):
+        if split in data and "rows" in data:
+            findings.add(("data", split), "stands beside data.rows. Give files per split, or rows with split, not both.")
+
+
+def _check_columns(card: Card, findings: Findings) -> None:
+    if len(set(card.inputs)) != len(card.inputs):
+        findings.add(("inputs",), f"names '{card.inputs[0]}' twice. A pair needs two columns.")
+    if card.target in card.inputs:
+        findings.add(("target",), f"'{card.target}' is also an input. Name another column.")

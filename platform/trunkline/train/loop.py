@@ -1,0 +1,115 @@
+"""THE loop: what happens in a step, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.batch import Monitor, Weighting
+from trunkline.data.packing import Step, Table, build_step
+from trunkline.data.stream import Stream
+from trunkline.train.engine import Engine
+from trunkline.train.optim import Schedule, set_learning_rates
+from trunkline.train.step import Observed, run_step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end."""
+
+    steps: int
+    tokens_per_pass: int
+    log_every: int
+    evaluate_every: int | None
+    save_every: int | None
+    seed: int
+    rank: int
+    world: int
+
+
+@dataclass
+class Progress:
+    """What the loop itself must remember, saved in every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+
+
+def train(
+    plan: Plan,
+    progress: Progress,
+    *,
+    engine: Engine,
+    stream: Stream,
+    tables: Mapping[str, Table],
+    weighting: Weighting,
+    schedule: Schedule,
+    monitor: Monitor,
+    evaluate: Callable[[int], Mapping[str, float]],
+    save: Callable[[Progress], None],
+    record: Callable[[Step], None],
+) -> None:
+    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
+
+    evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
+    """
+    clock = Clock()
+    for step in range(progress.step + 1, plan.steps + 1):
+        units = stream.next_step(step)
+        packs = build_step(step, units, tables, seed=plan.seed, rank=plan.rank, world=plan.world, tokens_per_pass=plan.tokens_per_pass)
+        record(packs)
+        rates = set_learning_rates(engine.param_groups, schedule.factor(step))
+        used = weighting.coefficients()
+        observed = run_step(engine, packs, weighting, seed=plan.seed)
+        progress.step, progress.tokens = step, progress.tokens + packs.tokens
+        clock.trained(packs.tokens)
+
+        if step == 1 or step % plan.log_every == 0 or step == plan.steps:
+            monitor.log(step, {**figures(packs, observed, used.tolist()), **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
+        if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
+            monitor.log(step, evaluate(step))
+            clock.paused()
+        if step == plan.steps or (plan.save_every and step % plan.save_every == 0):
+            save(progress)
+            clock.paused()
+
+
+class Clock:
+    """Tokens per second of training alone: evaluation and saving do not count."""
+
+    def __init__(self) -> None:
+        self._since, self._tokens = time.perf_counter(), 0
+        self._seconds = 0.0
+
+    def trained(self, tokens: int) -> None:
+        now = time.perf_counter()
+        self._seconds += now - self._since
+        self._since, self._tokens = now, self._tokens + tokens
+
+    def paused(self) -> None:
+        self._since = time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        """The rate since the last reading."""
+        rate = self._tokens / max(self._seconds, 1e-9)
+        self._seconds, self._tokens = 0.0, 0
+        return {"system/tokens_per_s": rate}
+
+
+def figures(packs: Step, observed: Observed, coefficients: list[float]) -> dict[str, float]:
+    """Losses of the tasks present, coefficients, and each task's share of the step's rows."""
+    rows = sum(map(len, packs.rows.values()))
+    values: dict[str, float] = {}
+    for number, task in enumerate(packs.counts):
+        if bool(observed.present[number]):
+            values[f"train/{task}/loss"] = float(observed.losses[number])
+        values[f"weight/{task}"] = coefficients[number]
+        values[f"share/{task}"] = len(packs.rows.get(task, ())) / rows
+    return values
+
+
+def rates_of(rates: Mapping[str, Any]) -> dict[str, float]:
+    """The trunk's learning rate; heads follow the same schedule from their own peak."""
+    return {"train/lr": float(rates.get("trunk", next(iter(rates.values()))))}
