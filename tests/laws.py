@@ -55,13 +55,17 @@ def tables(seed: int = 0) -> dict[str, Table]:
     topic = rows_of(texts, labels=rng.integers(0, 3, ROWS))
     score = rows_of(texts, target=rng.normal(size=ROWS).astype(np.float32))
     places = [list(range(1, len(text), 2)) for text in texts]
-    tags = rows_of(texts, positions=Ragged.of(places), labels=Ragged.of([[t % 4 for t in row] for row in places]))
+    tags = rows_of(texts, positions=Ragged.of(places), labels=Ragged.of(_at(texts, places, 4)))
     masked = [sorted(rng.choice(len(text), 2, replace=False).tolist()) for text in texts]
-    words = rows_of(texts, positions=Ragged.of(masked), labels=Ragged.of([[text[p] for p in row] for text, row in zip(texts, masked)]))
+    words = rows_of(texts, positions=Ragged.of(masked), labels=Ragged.of(_at(texts, masked, VOCAB)))
     halves = Ragged.of([[2, len(text) - 2] for text in texts])
     rank = Rows(topic.tokens, halves, halves, np.ones(ROWS, np.int32), {"key": rng.integers(0, 30, ROWS)})
     made = dict(zip(TASKS, (topic, score, tags, rank, words), strict=True))
     return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in made.items()}
+
+
+def _at(texts: list[list[int]], places: list[list[int]], labels: int) -> list[list[int]]:
+    return [[text[place] % labels for place in row] for text, row in zip(texts, places, strict=True)]
 
 
 def losses() -> dict[str, nn.Module]:

@@ -1,10 +1,10 @@
 """trunkline: one shared text trunk, a head per task, trained over GPU nodes with Ray and DeepSpeed.
 
-    import trunkline
-    result = trunkline.train("recipes/quickstart.yaml")
-    model = trunkline.load(result.model)
-    model.predict("review_sentiment", ["很好吃"])      # one answer per row
-    model.embed(["two texts", "two vectors"])          # float32 [2, D]
+import trunkline
+result = trunkline.train("recipes/quickstart.yaml")
+model = trunkline.load(result.model)
+model.predict("review_sentiment", ["很好吃"])      # one answer per row
+model.embed(["two texts", "two vectors"])          # float32 [2, D]
 """
 
 from __future__ import annotations

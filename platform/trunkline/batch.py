@@ -90,7 +90,12 @@ class Batch:
 
         tasks = {
             name: TaskSlice(
-                part.rows, part.tokens, {key: move(value) for key, value in part.targets.items()}, part.counts, part.row_ids, part.dummy
+                part.rows,
+                part.tokens,
+                {key: move(value) for key, value in part.targets.items()},
+                part.counts,
+                part.row_ids,
+                part.dummy,
             )
             for name, part in self.tasks.items()
         }

@@ -60,7 +60,14 @@ def shares(sizes: Mapping[str, int], world: int) -> dict[str, int]:
 
 
 def save(
-    root: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], files: Mapping[str, str], *, rank: int, gather: Gather
+    root: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    files: Mapping[str, str],
+    *,
+    rank: int,
+    gather: Gather,
 ) -> Path:
     """Collective. Writes this rank's `tensors`; rank 0 adds `state`, `files`, manifest and COMMIT. Returns the folder.
 
@@ -81,7 +88,9 @@ def save(
         document = {"schema_version": SCHEMA_VERSION, "step": step, **state}
         texts = {**files, STATE: json.dumps(document, indent=1, sort_keys=True)}
         entries |= {name: _write(folder / name, text.encode()) for name, text in texts.items()}
-        manifest = json.dumps({"schema_version": SCHEMA_VERSION, "step": step, "files": entries}, indent=1, sort_keys=True).encode()
+        manifest = json.dumps(
+            {"schema_version": SCHEMA_VERSION, "step": step, "files": entries}, indent=1, sort_keys=True
+        ).encode()
         _write(folder / MANIFEST, manifest)
         _sync(folder)
         shutil.rmtree(final, ignore_errors=True)  # an uncommitted or damaged one of the same step
@@ -116,14 +125,15 @@ def verify(path: Path) -> dict[str, Any]:
     if (path / COMMIT).read_text().strip() != hashlib.sha256(raw).hexdigest():
         raise IntegrityError(f"{MANIFEST} is not the one that was committed.", where=where)
     if version > SCHEMA_VERSION:
-        raise IntegrityError(f"written by a newer trunkline (schema {version}, this one reads {SCHEMA_VERSION}). Upgrade.", where=where)
+        raise IntegrityError(
+            f"written by a newer trunkline (schema {version}, this one reads {SCHEMA_VERSION}). Upgrade.", where=where
+        )
     if name_of(step) != path.name:
         raise IntegrityError(f"the folder's name and its step {step} differ.", where=where)
     present = {item.name for item in path.iterdir()} - {COMMIT, MANIFEST}
     if present != set(entries):
-        raise IntegrityError(
-            f"missing files: {sorted(set(entries) - present) or 'none'}; extra files: {sorted(present - set(entries)) or 'none'}.", where=where
-        )
+        missing, extra = sorted(set(entries) - present), sorted(present - set(entries))
+        raise IntegrityError(f"missing files: {missing or 'none'}; files not in the manifest: {extra or 'none'}.", where=where)
     for name, entry in entries.items():
         _check(path / name, entry)
     return manifest
@@ -180,7 +190,9 @@ def _check(path: Path, entry: Mapping[str, Any]) -> None:
     if path.is_symlink() or not path.is_file():
         raise IntegrityError(f"{path.name} is a link or no plain file.", where=str(path.parent))
     if path.stat().st_size != entry["size"]:
-        raise IntegrityError(f"{path.name} has {path.stat().st_size} bytes, the manifest says {entry['size']}.", where=str(path.parent))
+        raise IntegrityError(
+            f"{path.name} has {path.stat().st_size} bytes, the manifest says {entry['size']}.", where=str(path.parent)
+        )
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
             raise IntegrityError(f"{path.name} does not have the SHA-256 of the manifest: it is damaged.", where=str(path.parent))

@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from trunkline.batch import Batch
 from trunkline.data.encoding.base import Encoding, Records
 from trunkline.data.packing import Table, evaluation_keys, evaluation_packs
 from trunkline.metrics.base import Metric
+from trunkline.models.multitask import MultiTask
 
 Gather = Callable[[Any], list[Any]]
-Forward = Callable[[Batch], Mapping[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One task under evaluation: the rows of a split, how outputs become records, and fresh metrics (the first is the headline)."""
+    """One task under evaluation: the rows of a split, how outputs become records,
+    and makers of fresh metrics (the first is the headline)."""
 
     name: str
     table: Table
@@ -30,11 +29,21 @@ class Judged:
 
 
 def evaluate(
-    model: nn.Module, judged: Judged, *, tokens_per_pass: int, device: torch.device, rank: int, world: int, gather: Gather, limit: int | None
+    model: MultiTask,
+    judged: Judged,
+    *,
+    tokens_per_pass: int,
+    device: torch.device,
+    rank: int,
+    world: int,
+    gather: Gather,
+    limit: int | None,
 ) -> dict[str, float]:
     """Metric name -> value over all ranks, exact for any number of ranks. Collective; the model is left as it was."""
     metrics = {name: make() for name, make in judged.metrics.items()}
-    for ids, records in measure(model, judged, tokens_per_pass=tokens_per_pass, device=device, rank=rank, world=world, limit=limit):
+    for ids, records in measure(
+        model, judged, tokens_per_pass=tokens_per_pass, device=device, rank=rank, world=world, limit=limit
+    ):
         for metric in metrics.values():
             metric.update(ids, **{key: records[key] for key in metric.needs})
     for name, parts in _by_name(gather(metrics)).items():
@@ -44,7 +53,14 @@ def evaluate(
 
 
 def measure(
-    model: nn.Module, judged: Judged, *, tokens_per_pass: int, device: torch.device, rank: int = 0, world: int = 1, limit: int | None = None
+    model: MultiTask,
+    judged: Judged,
+    *,
+    tokens_per_pass: int,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+    limit: int | None = None,
 ) -> Iterator[tuple[np.ndarray, Records]]:
     """Row ids (one per record, repeated for rows of several targets) and records, pack by pack; nothing for dummies."""
     was_training = model.training

@@ -38,7 +38,9 @@ class Model:
     tasks: name -> ServedTask. manifest: what the model folder says of itself. width: D of an embedding.
     """
 
-    def __init__(self, network: MultiTask, tokenizer: Tokenizer, tasks: Mapping[str, ServedTask], manifest: Mapping[str, Any]) -> None:
+    def __init__(
+        self, network: MultiTask, tokenizer: Tokenizer, tasks: Mapping[str, ServedTask], manifest: Mapping[str, Any]
+    ) -> None:
         self.network, self.tokenizer, self.tasks, self.manifest = network, tokenizer, dict(tasks), dict(manifest)
         self.width: int = network.trunk.width
         self.device = torch.device("cpu")
@@ -76,7 +78,9 @@ class Model:
         if not texts:
             return np.zeros((0, self.width), np.float32)
         encoded = self.tokenizer.encode(list(texts))
-        rows = rows_of([encoded.tokens.values[a:b].tolist() for a, b in zip(encoded.tokens.starts, encoded.tokens.starts[1:], strict=False)])
+        rows = rows_of(
+            [encoded.tokens.values[a:b].tolist() for a, b in zip(encoded.tokens.starts, encoded.tokens.starts[1:], strict=False)]
+        )
         table = Table(rows, lambda given, _: (given.tokens.values, {}), rows)
         vectors = np.zeros((len(texts), self.width), np.float32)
         for batch in self._packs("", table):

@@ -102,7 +102,9 @@ class Registry:
         parameters = inspect.signature(self.get(name)).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
-    def check(self, name: str, given: Mapping[str, Any], *, where: str | None = None, also: Mapping[str, Any] | None = None) -> None:
+    def check(
+        self, name: str, given: Mapping[str, Any], *, where: str | None = None, also: Mapping[str, Any] | None = None
+    ) -> None:
         """Raises ConfigError if `given` has a key that is no argument, or lacks a required one.
 
         also: arguments another part takes from the same mapping (a card's `head` feeds the encoding too).

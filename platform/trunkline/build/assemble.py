@@ -79,7 +79,9 @@ def assemble(run: Path) -> Assembly:
     splits = json.loads((run / "prepared.json").read_text())["splits"]
     tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
     judged = [
-        Judged(name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name]))
+        Judged(
+            name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
+        )
         for name, card in cards.items()
         if "validation" in splits[name]
     ]
@@ -88,17 +90,28 @@ def assemble(run: Path) -> Assembly:
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
     sampler = SAMPLERS.get(recipe.sampling.kind)({name: len(size) for name, size in sizes.items()}, **recipe.sampling.arguments)
     stream = Stream(
-        sizes, sampler, seed=recipe.seed, tokens_per_step=settings.tokens_per_step, unit_limit=settings.tokens_per_pass,
+        sizes,
+        sampler,
+        seed=recipe.seed,
+        tokens_per_step=settings.tokens_per_step,
+        unit_limit=settings.tokens_per_pass,
         groups={name: loss.group for name, loss in losses.items()},
-    )  # fmt: skip
+    )
     weights = [use.weight if use.weight is not None else cards[use.task].weight for use in recipe.tasks]
     return Assembly(
-        recipe=recipe, cards=cards, encodings=encodings, tokenizer=tokenizer, tables=tables, judged=judged, model=model,
-        objective=Objective(model, losses, precision(recipe.engine.precision)), stream=stream,
+        recipe=recipe,
+        cards=cards,
+        encodings=encodings,
+        tokenizer=tokenizer,
+        tables=tables,
+        judged=judged,
+        model=model,
+        objective=Objective(model, losses, precision(recipe.engine.precision)),
+        stream=stream,
         weighting=WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
-    )  # fmt: skip
+    )
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

@@ -44,8 +44,9 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     if card.fingerprint() != model.manifest["tasks"][name]["fingerprint"]:
         raise ConfigError(
             f"task '{name}' has changed since the model was trained (inputs, target, kind, labels or columns). "
-            "Train again, or give the old card with --catalog.", where=str(card.path),
-        )  # fmt: skip
+            "Train again, or give the old card with --catalog.",
+            where=str(card.path),
+        )
     source = open_source(card, catalog)
     if split not in source.splits():
         raise ConfigError(f"task '{name}' has no {split} rows. {nearest(split, source.splits())}", where=str(card.path))
@@ -55,12 +56,26 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     table, trained = (Table(stored.rows, served.encoding.collate, served.encoding.dummy()) for stored in (judged_split, train))
     judged = Judged(name, table, served.encoding, served.metrics)
     found = evaluate(
-        model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu"), rank=0, world=1, gather=lambda v: [v], limit=None
+        model.network,
+        judged,
+        tokens_per_pass=TOKENS_PER_PASS,
+        device=torch.device("cpu"),
+        rank=0,
+        world=1,
+        gather=lambda v: [v],
+        limit=None,
     )
     headline = next(iter(served.metrics))
     guess = baseline(judged, trained)
     gained = skill(found[headline], guess[headline], METRICS.get(headline).best)
     return {
-        "task": name, "kind": served.kind, "rows": len(judged_split), "metric": headline, "baseline": guess[headline],
-        "value": found[headline], "skill": gained, "learned": gained > 0, "metrics": found,
-    }  # fmt: skip
+        "task": name,
+        "kind": served.kind,
+        "rows": len(judged_split),
+        "metric": headline,
+        "baseline": guess[headline],
+        "value": found[headline],
+        "skill": gained,
+        "learned": gained > 0,
+        "metrics": found,
+    }

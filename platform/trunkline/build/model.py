@@ -1,10 +1,10 @@
 """The model folder: trunk + heads + manifest, written once, opened by `trunkline.load`.
 
-    model/
-        manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
-        trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
-        heads/<task>/            head.safetensors, card.yaml
-        README.md                what it is, for people
+model/
+    manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
+    trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
+    heads/<task>/            head.safetensors, card.yaml
+    README.md                what it is, for people
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ SCHEMA_VERSION = 1
 
 
 def write_model(
-    folder: Path, built: Assembly, parameters: Mapping[str, Tensor], results: Sequence[Mapping[str, Any]], *, lineage: Mapping[str, Any]
+    folder: Path,
+    built: Assembly,
+    parameters: Mapping[str, Tensor],
+    results: Sequence[Mapping[str, Any]],
+    *,
+    lineage: Mapping[str, Any],
 ) -> None:
     """Writes the folder under a temporary name and renames it: whole or invisible. parameters: by name, float32, all of them."""
     _fill(built.model, parameters)
@@ -83,7 +88,9 @@ def load_model(folder: str | Path) -> Model:
         try:
             heads[name].load_state_dict(safetensors.torch.load_file(folder / "heads" / name / "head.safetensors"))
         except (RuntimeError, SafetensorError) as error:
-            raise IntegrityError(f"head.safetensors does not fit its card: {error}.", where=str(folder / "heads" / name)) from error
+            raise IntegrityError(
+                f"head.safetensors does not fit its card: {error}.", where=str(folder / "heads" / name)
+            ) from error
         tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))
     return Model(MultiTask(trunk, heads).eval(), tokenizer, tasks, manifest)
 
@@ -92,14 +99,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The verified manifest. Raises ConfigError if this is no model folder, IntegrityError if it is a broken one."""
     path = folder / "manifest.json"
     if not path.is_file():
-        raise ConfigError("no model here: manifest.json is missing. Give the `model` folder of a finished run.", where=str(folder))
+        raise ConfigError(
+            "no model here: manifest.json is missing. Give the `model` folder of a finished run.", where=str(folder)
+        )
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
         version, files = manifest["schema_version"], manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"manifest.json can not be read: {error}.", where=str(folder)) from error
     if version > SCHEMA_VERSION:
-        raise IntegrityError(f"written by a newer trunkline (schema {version}, this one reads {SCHEMA_VERSION}). Upgrade.", where=str(folder))
+        raise IntegrityError(
+            f"written by a newer trunkline (schema {version}, this one reads {SCHEMA_VERSION}). Upgrade.", where=str(folder)
+        )
     found = {str(item.relative_to(folder)) for item in folder.rglob("*") if item.is_file()} - {"manifest.json"}
     if found != set(files):
         missing, extra = sorted(set(files) - found), sorted(found - set(files))
@@ -123,18 +134,20 @@ def _entry(path: Path) -> dict[str, Any]:
 
 def _readme(built: Assembly, results: Sequence[Mapping[str, Any]], lineage: Mapping[str, Any]) -> str:
     count = sum(parameter.numel() for parameter in built.model.trunk.parameters())
-    rows = [f"| {r['task']} | {r['kind']} | {r['rows']:,} | {r['metric']} | {r['baseline']:.3f} | {r['value']:.3f} |" for r in results]
+    rows = [
+        f"| {r['task']} | {r['kind']} | {r['rows']:,} | {r['metric']} | {r['baseline']:.3f} | {r['value']:.3f} |" for r in results
+    ]
     table = ["| task | kind | training rows | metric | baseline | validation |", "|---|---|---|---|---|---|", *rows]
     licences = sorted({f"{name}: {card.licence}" for name, card in built.cards.items() if card.licence})
     lines = [
         f"# A trunk with {len(built.cards)} heads",
         "",
-        f"One shared `{built.recipe.trunk.kind}` trunk of {count:,} parameters, trained by trunkline (run `{lineage.get('run_id', '')}`).",
+        f"One shared `{built.recipe.trunk.kind}` trunk of {count:,} parameters, trained by trunkline.",
+        f"Run: `{lineage.get('run_id', 'unknown')}`.",
         "",
         *table,
         "",
-        "Open it with `trunkline.load(folder)`; a Transformer's `trunk/` also opens with `transformers.AutoModel.from_pretrained`.",
+        "Open it with `trunkline.load(folder)`; a Transformer's `trunk/` also with `transformers.AutoModel.from_pretrained`.",
         *(["", "Data licences: " + "; ".join(licences) + "."] if licences else []),
     ]
     return "\n".join(lines) + "\n"
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
-from trunkline.errors import ConfigError, Problems, TrunklineError
+from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
@@ -40,7 +41,9 @@ def load_cards(recipe: Recipe, catalog: Catalog) -> dict[str, Card]:
     for number, use in enumerate(recipe.tasks):
         try:
             if use.task in cards:
-                raise ConfigError(f"task '{use.task}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number))
+                raise ConfigError(
+                    f"task '{use.task}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number)
+                )
             card = catalog.get(use.task, where=recipe.where("tasks", number))
             load_plugin(card)
             check_parts(card)
@@ -83,35 +86,42 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     jobs = []
     for name, card in cards.items():
         encoding = make_encoding(card, tokenizer)
-        make_loss(card, encoding), make_metrics(card, encoding), make_head(card, 8, encoding)  # what they refuse, they refuse here
+        (
+            make_loss(card, encoding),
+            make_metrics(card, encoding),
+            make_head(card, 8, encoding),
+        )  # what they refuse, they refuse here
         jobs += [SplitJob(name, sources[name], split, encoding, reading(card)) for split in sources[name].splits()]
     stored = build_all(store / "splits", jobs, workers=os.cpu_count() or 1)
     for job, split in zip(jobs, stored, strict=True):
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
+    _check_leaks(jobs, stored, say)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, jobs, stored)
 
 
 def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
     """The run's tokenizer: trained once on the training texts of all its tasks, kept in the store, reused."""
-    part, limits = recipe.tokenizer, {"max_length": recipe.train.max_length, "truncate": recipe.train.truncate}
+    part, max_length, truncate = recipe.tokenizer, recipe.train.max_length, recipe.train.truncate
     vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
     if not vocabulary.needs_texts:
-        return vocabulary.build((), **limits)
+        return vocabulary.build((), max_length=max_length, truncate=truncate)
     texts = [TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()]
-    key = digest([TOKENIZER_VERSION, part.kind, part.arguments, [text.source.fingerprint("train") for text in texts], _columns(cards)])
+    key = digest(
+        [TOKENIZER_VERSION, part.kind, part.arguments, [text.source.fingerprint("train") for text in texts], _columns(cards)]
+    )
     folder = store / "tokenizers" / key[:20]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not (folder / "tokenizer.json").is_file():
             say(f"training a {part.kind} tokenizer")
-            made = vocabulary.build(_texts(texts), **limits)
+            made = vocabulary.build(_texts(texts), max_length=max_length, truncate=truncate)
             temporary = folder.with_suffix(".tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             made.save(temporary)
             os.replace(temporary, folder)
-    return Tokenizer.load(folder, **limits)
+    return Tokenizer.load(folder, max_length=max_length, truncate=truncate)
 
 
 def _columns(cards: Mapping[str, Card]) -> list[list[str]]:
@@ -121,6 +131,29 @@ def _columns(cards: Mapping[str, Card]) -> list[list[str]]:
 def _texts(texts: list[TaskText]) -> Iterator[str]:
     for text in texts:
         yield from text.read("train")
+
+
+def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    """Rows under evaluation that are training rows too: said with their number; refused if there is nothing else."""
+    problems = Problems()
+    trained = {job.name: set(_row_hashes(split)) for job, split in zip(jobs, stored, strict=True) if job.split == "train"}
+    for job, split in zip(jobs, stored, strict=True):
+        if job.split == "train":
+            continue
+        leaked = sum(row in trained[job.name] for row in _row_hashes(split))
+        if leaked == len(split):
+            problems.add(
+                DataError(f"every {job.split} row is a training row too. Name other rows in data.{job.split}.", where=job.name)
+            )
+        elif leaked:
+            say(f"warning: {job.name}: {leaked} of {len(split)} {job.split} rows read the same as a training row")
+    problems.raise_if_any()
+
+
+def _row_hashes(split: StoredSplit) -> list[int]:
+    tokens = split.rows.tokens
+    content, starts = tokens.values.tobytes(), (tokens.starts * tokens.values.itemsize).tolist()
+    return [hash(content[start:stop]) for start, stop in itertools.pairwise(starts)]
 
 
 def _notes(split: StoredSplit) -> str:

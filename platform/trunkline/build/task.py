@@ -45,7 +45,9 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
         raise error if error.where else type(error)(error.message, where=card.where("data")) from error
     if "train" not in source.splits():
         known = ", ".join(source.splits())
-        raise ConfigError(f"the data has no train split, only: {known}. Add data.split, such as split: {{by: text}}.", where=card.where("data"))
+        raise ConfigError(
+            f"the data has no train split, only: {known}. Add data.split, such as split: {{by: text}}.", where=card.where("data")
+        )
     return source
 
 
@@ -81,7 +83,9 @@ def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metri
         metric: type[Metric] = METRICS.get(name, where=card.where("metrics", number))
         if not metric.fits(card.head.kind, encoding.records_given):
             fitting = [other for other in METRICS.names() if METRICS.get(other).fits(card.head.kind, encoding.records_given)]
-            raise ConfigError(f"metric '{name}' does not fit a {card.head.kind} task. {nearest(name, fitting)}", where=card.where("metrics"))
+            raise ConfigError(
+                f"metric '{name}' does not fit a {card.head.kind} task. {nearest(name, fitting)}", where=card.where("metrics")
+            )
         made[name] = functools.partial(metric, **given)
     return made
 

@@ -14,7 +14,6 @@ from trunkline.cli.output import AsJson, data, json_data, note
 if TYPE_CHECKING:
     from trunkline.launch.local import Result
 
-NEWEST = "newest"
 ModelFolder = Annotated[Path, typer.Argument(help="The model folder of a finished run.", show_default=False)]
 
 
@@ -26,20 +25,26 @@ def register(app: typer.Typer) -> None:
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe file.", show_default=False)],
-    override: Annotated[list[str] | None, typer.Option("-s", "--set", help="key.key=value, as often as needed.", show_default=False)] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", help="Go on with a run: its id, by default the newest unfinished one.", is_flag=False, flag_value=NEWEST),
+    override: Annotated[
+        list[str] | None, typer.Option("-s", "--set", help="key.key=value, as often as needed.", show_default=False)
     ] = None,
+    run_id: Annotated[
+        str | None, typer.Argument(help="With --resume: which run, by default the newest unfinished.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe on this machine."""
+    from trunkline.errors import UsageError
     from trunkline.launch.local import train as run
 
-    wanted = resume == NEWEST or resume or False
-    result = run(recipe, overrides=override or [], resume=wanted, in_process=in_process, outputs=outputs, say=note, show=True)
+    if run_id is not None and not resume:
+        raise UsageError(f"'{run_id}' is no recipe to train. To go on with a run: trunkline train {recipe} --resume {run_id}.")
+    result = run(
+        recipe, overrides=override or [], resume=run_id or resume, in_process=in_process, outputs=outputs, say=note, show=True
+    )
     if as_json:
         json_data({"run": str(result.run), "model": str(result.model), "tasks": result.tasks})
         return
@@ -76,7 +81,9 @@ def evaluate(
     model: ModelFolder,
     task: Annotated[list[str] | None, typer.Option("--task", help="Only these tasks.", show_default=False)] = None,
     split: Annotated[str, typer.Option("--split", help="validation or test.")] = "validation",
-    catalog: Annotated[Path | None, typer.Option("--catalog", help="The folder of cards, for the data.", show_default=False)] = None,
+    catalog: Annotated[
+        Path | None, typer.Option("--catalog", help="The folder of cards, for the data.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on its tasks' data."""

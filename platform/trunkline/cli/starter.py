@@ -75,7 +75,7 @@ summary: What is a message to the support desk about?
 data: {format: csv, train: train.csv, validation: validation.csv}   # paths are relative to this file
 inputs: [text]
 target: label
-head: {kind: classification, labels: [billing, delivery, technical]}
+head: {kind: classification, labels: [billing, delivery, technical], pooling: mean}
 metrics: [accuracy, macro_f1]                                       # the first is the headline
 """
 URGENCY = """\
@@ -84,17 +84,17 @@ summary: How soon does a message need an answer, from 0 to 10?
 data: {format: csv, train: train.csv, validation: validation.csv}
 inputs: [text]
 target: score
-head: {kind: regression}
+head: {kind: regression, pooling: mean}
 metrics: [spearman, mae]
 """
 RECIPE = """\
 seed: 17
-trunk: {kind: transformer, hidden_size: 64, layers: 2, heads: 4}
-tokenizer: {kind: wordpiece, vocab_size: 1000, min_frequency: 1}
+trunk: {kind: transformer, hidden_size: 64, layers: 1, heads: 4}
+tokenizer: {kind: words}        # wordpiece, once there are more rows
 tasks: [topic, urgency]
 sampling: {kind: proportional}
 weighting: {kind: uncertainty}
-optim: {kind: adamw, lr: 2e-3, schedule: cosine, warmup: 0.1}
+optim: {kind: adamw, lr: 5e-3, schedule: cosine, warmup: 0.1}
 train: {steps: 100, tokens_per_step: 512, max_length: 48, evaluate_every: 50, save_every: 50}
 workers: {count: 1, cpus: 1, gpus: 0}
 track: {wandb: null}            # {project: NAME, mode: offline} records a Weights & Biases run

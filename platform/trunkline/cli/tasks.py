@@ -46,14 +46,14 @@ def new(
 
 def check(task: NameOrPath, catalog: CatalogFolder = None, as_json: AsJson = False) -> None:
     """Check a card, its parts, its first rows."""
-    from trunkline.build import check_task
-    from trunkline.tasks.card import check_parts
-    from trunkline.tasks.plugin import load_plugin
+    from trunkline.build.task import check_task
+    from trunkline.registry import TOKENIZERS
+    from trunkline.tasks.catalog import Catalog, nearest_folder
 
     card = _card(task, catalog)
-    load_plugin(card)
-    check_parts(card)
-    report = list(check_task(card))
+    beside = catalog or nearest_folder(card.folder)
+    words = TOKENIZERS.get("words")().build(())  # the rows' shape is checked, not a recipe's vocabulary
+    report = check_task(card, Catalog([beside]) if beside else None, words)
     _tell({"task": card.name, "path": str(card.path), "report": report}, "\n".join(report), as_json)
     note(f"task '{card.name}' is sound.")
 

@@ -33,8 +33,8 @@ CHARACTERS_PER_TOKEN = 16
 class Encoded:
     """Rows of token ids, special tokens included.
 
-    tokens: int32. seconds [n] int32: where the second text begins, the row's length if there is none. cut [n] bool: the row
-    was longer than allowed. pair: whether rows have two texts.
+    tokens: int32. seconds [n] int32: where the second text begins; the row's length if there is none, or if the tokenizer
+    (RoBERTa's) gives both texts one type. cut [n] bool: the row was longer than allowed. pair: whether rows have two texts.
     """
 
     tokens: Ragged
@@ -79,6 +79,7 @@ class Tokenizer:
         self.special_ids = np.array(sorted({*added, *(number for number in ids if number is not None)}), np.int64)
         self.normal_ids = np.setdiff1d(np.array(known, np.int64), self.special_ids)
         self._frames = {1: self._probe(1), 2: self._probe(2)}
+        self._typed = 1 in inner.encode("a", "a").type_ids
         # After probing: from here on a text's own "[SEP]" is four letters and brackets.
         inner.encode_special_tokens = True
         if max_length <= self.num_special(True):
@@ -118,8 +119,8 @@ class Tokenizer:
     def _rows(self, bodies: Sequence[Ragged], cut: np.ndarray) -> Encoded:
         frame = [Ragged.same(part, len(cut)) for part in self._frames[len(bodies)]]
         tokens = beside([part for pair in itertools.zip_longest(frame, bodies) for part in pair if part is not None])
-        if len(bodies) == 1:
-            return Encoded(tokens, tokens.lengths.astype(np.int32), cut)
+        if len(bodies) == 1 or not self._typed:
+            return Encoded(tokens, tokens.lengths.astype(np.int32), cut, pair=len(bodies) == 2)
         starts = len(self._frames[2][0]) + bodies[0].lengths + len(self._frames[2][1])
         return Encoded(tokens, starts.astype(np.int32), cut, pair=True)
 
@@ -208,6 +209,7 @@ class Tokenizer:
             "model_max_length": self.max_length,
             "truncation_side": self.truncate,
             "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", *(["token_type_ids"] if self._typed else []), "attention_mask"],
             **{f"{name}_token": text for name, text in self.special.items()},
         }
         (target / "tokenizer.json").write_text(self.inner.to_str(pretty=True), encoding="utf-8")

@@ -6,16 +6,13 @@ import difflib
 import re
 import types
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 
 from trunkline.document.composer import Place
 from trunkline.document.reader import Document, Route, route_text
 from trunkline.errors import ConfigError, Problems, TrunklineError, nearest
-
-if TYPE_CHECKING:
-    from trunkline.registry import Registry
 
 Schema = TypeVar("Schema", bound=BaseModel)
 ANY = "*"  # stands for a list index in a field's route
@@ -65,6 +62,12 @@ def _listed(value: Any) -> Any:
 Names = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
+class Named(Protocol):
+    """What knows its names and refuses others: a part registry."""
+
+    def check_name(self, name: str, *, where: str | None = None) -> None: ...
+
+
 class Findings:
     """The mistakes of one document, told in the order of its lines."""
 
@@ -84,7 +87,7 @@ class Findings:
         where = self.document.where(route, key=key)
         return f"{where}: {route_text(route)}" if route else where
 
-    def check_name(self, registry: Registry, route: Route) -> None:
+    def check_name(self, registry: Named, route: Route) -> None:
         """Notes an unknown part name at `route`, which holds a name or a mapping with `kind`."""
         value = self.document.get(route)
         if isinstance(value, Mapping):

@@ -42,9 +42,12 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
     owned = not ray.is_initialized()
     if owned:
         ray.init(
-            num_cpus=max(1, workers.count * workers.cpus), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+            num_cpus=max(1, workers.count * workers.cpus),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
             object_store_memory=100 * 1024 * 1024,
-        )  # fmt: skip
+        )
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         trainer = TorchTrainer(
@@ -52,16 +55,19 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
             train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
             torch_config=TorchConfig(backend=backend, timeout_s=600),
             scaling_config=ScalingConfig(
-                num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus, "GPU": workers.gpus}
+                num_workers=workers.count,
+                use_gpu=workers.gpus > 0,
+                resources_per_worker={"CPU": workers.cpus, "GPU": workers.gpus},
             ),
             run_config=RunConfig(
-                name=f"{run.run_id}-a{_attempt(run)}", storage_path=str((run.path / "ray").resolve()),
+                name=f"{run.run_id}-a{_attempt(run)}",
+                storage_path=str((run.path / "ray").resolve()),
                 failure_config=FailureConfig(max_failures=RESTARTS),
             ),
-        )  # fmt: skip
+        )
         trainer.fit()
     except Exception as error:
-        raise _cause(error, run) from error
+        raise _cause(error) from error
     finally:
         if owned:
             ray.shutdown()
@@ -103,7 +109,7 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _cause(error: BaseException, run: RunFolder) -> BaseException:
+def _cause(error: BaseException) -> BaseException:
     """The TrunklineError at the bottom of Ray's wrappers, if there is one."""
     seen: list[BaseException] = [error]
     while seen:

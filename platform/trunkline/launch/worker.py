@@ -45,7 +45,9 @@ class Worker:
         self.best: dict[str, float] = {"step": 0, "score": LOWEST}
         self.latest: dict[str, float] = {}
         self.evaluated_at = 0
-        self.baselines = {judged.name: baseline(judged, self.built.tables[judged.name], limit=EVALUATED_ROWS) for judged in self.built.judged}
+        self.baselines = {
+            judged.name: baseline(judged, self.built.tables[judged.name], limit=EVALUATED_ROWS) for judged in self.built.judged
+        }
 
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.run_folder.checkpoints)
@@ -56,7 +58,9 @@ class Worker:
         self.monitor = self._monitor(progress, resumed=restored is not None)
         for item in passed:
             self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
-        self.monitor.event("training", step=progress.step, steps=self.recipe.train.steps, workers=self.world, resumed=restored is not None)
+        self.monitor.event(
+            "training", step=progress.step, steps=self.recipe.train.steps, workers=self.world, resumed=restored is not None
+        )
         try:
             self._train(progress)
             self._finish()
@@ -68,15 +72,28 @@ class Worker:
     def _train(self, progress: Progress) -> None:
         settings = self.recipe.train
         plan = Plan(
-            steps=settings.steps, tokens_per_pass=settings.tokens_per_pass, log_every=settings.log_every,
-            evaluate_every=settings.evaluate_every, save_every=settings.save_every, seed=self.recipe.seed,
-            rank=self.rank, world=self.world,
-        )  # fmt: skip
+            steps=settings.steps,
+            tokens_per_pass=settings.tokens_per_pass,
+            log_every=settings.log_every,
+            evaluate_every=settings.evaluate_every,
+            save_every=settings.save_every,
+            seed=self.recipe.seed,
+            rank=self.rank,
+            world=self.world,
+        )
         train(
-            plan, progress, engine=self.engine, stream=self.built.stream, tables=self.built.tables, weighting=self.built.weighting,
-            schedule=Schedule(self.recipe.optim.schedule, self.recipe.optim.warmup, settings.steps), monitor=self.monitor,
-            evaluate=self._evaluate, save=self._save, record=self._record,
-        )  # fmt: skip
+            plan,
+            progress,
+            engine=self.engine,
+            stream=self.built.stream,
+            tables=self.built.tables,
+            weighting=self.built.weighting,
+            schedule=Schedule(self.recipe.optim.schedule, self.recipe.optim.warmup, settings.steps),
+            monitor=self.monitor,
+            evaluate=self._evaluate,
+            save=self._save,
+            record=self._record,
+        )
 
     def _load_parameters(self, entries: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         if entries:
@@ -87,11 +104,14 @@ class Worker:
         groups = parameter_groups(
             self.built.model, self.built.owner, self.built.embeddings, lr=optim.lr, head_lr=optim.head_lr or optim.lr
         )
-        engine = Engine(
-            self.built.objective, self.built.model, groups, self.built.make_optimizer,
-            zero_stage=self.recipe.engine.zero_stage, clip=self.recipe.train.clip,
-        )  # fmt: skip
-        return engine
+        return Engine(
+            self.built.objective,
+            self.built.model,
+            groups,
+            self.built.make_optimizer,
+            zero_stage=self.recipe.engine.zero_stage,
+            clip=self.recipe.train.clip,
+        )
 
     def _restore(self, restored: checkpoint.Restored | None, entries: Mapping[str, Mapping[str, torch.Tensor]]) -> Progress:
         if restored is None:
@@ -112,22 +132,40 @@ class Worker:
         if track is not None:
             monitors.append(
                 Wandb(
-                    track.project, track.mode, folder=self.run_folder.path, run_id=self.run_folder.run_id, resume=resumed,
-                    name=self.run_folder.run_id, entity=track.entity, group=track.group, tags=track.tags,
-                    config=model_config(self.built), summaries=self.built.summaries, report=jsonl.event,
+                    track.project,
+                    track.mode,
+                    folder=self.run_folder.path,
+                    run_id=self.run_folder.run_id,
+                    resume=resumed,
+                    name=self.run_folder.run_id,
+                    entity=track.entity,
+                    group=track.group,
+                    tags=track.tags,
+                    config=model_config(self.built),
+                    summaries=self.built.summaries,
+                    report=jsonl.event,
                 )
-            )  # fmt: skip
+            )
         return Group(monitors)
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
-        """Every task on its validation split, the first rows of it; `eval/skill` is the mean share of the way from baseline to perfect."""
+        """Every task on the first rows of its validation split.
+
+        `eval/skill` is the mean over tasks of the share of the way from baseline to perfect.
+        """
         figures: dict[str, float] = {}
         skills = []
         for judged in self.built.judged:
             found = evaluate(
-                self.engine.engine.module.model, judged, tokens_per_pass=self.recipe.train.tokens_per_pass, device=self.engine.device,
-                rank=self.rank, world=self.world, gather=gather, limit=EVALUATED_ROWS,
-            )  # fmt: skip
+                self.engine.engine.module.model,
+                judged,
+                tokens_per_pass=self.recipe.train.tokens_per_pass,
+                device=self.engine.device,
+                rank=self.rank,
+                world=self.world,
+                gather=gather,
+                limit=EVALUATED_ROWS,
+            )
             figures |= {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
             headline = next(iter(judged.metrics))
             skills.append(skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name]))
@@ -143,9 +181,12 @@ class Worker:
         state = self.engine.named_state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
         document = {
-            "run_id": self.run_folder.run_id, "tokens": progress.tokens, "stream": self.built.stream.state(),
-            "weighting": self.built.weighting.state(), "best": self.best,
-        }  # fmt: skip
+            "run_id": self.run_folder.run_id,
+            "tokens": progress.tokens,
+            "stream": self.built.stream.state(),
+            "weighting": self.built.weighting.state(),
+            "best": self.best,
+        }
         path = checkpoint.save(
             self.run_folder.checkpoints, progress.step, tensors, document, self.built.documents, rank=self.rank, gather=gather
         )
@@ -161,7 +202,11 @@ class Worker:
     def _cut_rows(self, step: int) -> None:
         path = self.run_folder.path / "rows.jsonl"
         if path.is_file():
-            kept = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n") and json.loads(line)["step"] <= step]
+            kept = [
+                line
+                for line in path.read_text().splitlines(keepends=True)
+                if line.endswith("\n") and json.loads(line)["step"] <= step
+            ]
             path.write_text("".join(kept))
 
     def _finish(self) -> None:
@@ -173,7 +218,13 @@ class Worker:
             parameters = {name: entry["param"] for name, entry in state.items()}
             rows = self._table()
             write_model(self.run_folder.model, self.built, parameters, rows, lineage={"run_id": self.run_folder.run_id})
-            content = {"schema_version": 1, "run_id": self.run_folder.run_id, "steps": self.recipe.train.steps, "best": self.best, "tasks": rows}
+            content = {
+                "schema_version": 1,
+                "run_id": self.run_folder.run_id,
+                "steps": self.recipe.train.steps,
+                "best": self.best,
+                "tasks": rows,
+            }
             temporary = self.run_folder.result.with_suffix(".tmp")
             temporary.write_text(json.dumps(content, indent=1))
             os.replace(temporary, self.run_folder.result)
@@ -189,10 +240,17 @@ class Worker:
             metrics = {name: self.latest.get(f"eval/{judged.name}/{name}") for name in judged.metrics}
             rows.append(
                 {
-                    "task": judged.name, "kind": self.built.cards[judged.name].head.kind, "rows": len(self.built.tables[judged.name].rows),
-                    "metric": headline, "baseline": base, "value": value, "skill": gained, "learned": gained > 0, "metrics": metrics,
+                    "task": judged.name,
+                    "kind": self.built.cards[judged.name].head.kind,
+                    "rows": len(self.built.tables[judged.name].rows),
+                    "metric": headline,
+                    "baseline": base,
+                    "value": value,
+                    "skill": gained,
+                    "learned": gained > 0,
+                    "metrics": metrics,
                 }
-            )  # fmt: skip
+            )
         return rows
 
 

@@ -81,12 +81,11 @@ def attend(
     scaling, window = settings.get("scaling"), settings.get("sliding_window")
     q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # [N, H, d]
     if plan.row_starts is not None:
-        return _varlen(q, k, v, plan, scaling, window).unsqueeze(0), None
+        return _varlen(q, k, v, plan.row_starts, plan.longest, scaling, window).unsqueeze(0), None
     parts = []
     for group in plan.groups:
-        grouped = [tensor[group.index].transpose(1, 2) for tensor in (q, k, v)]  # [G, H, L, d]
-        mask = _window(group, window)
-        out = F.scaled_dot_product_attention(*grouped, attn_mask=mask, scale=scaling)
+        queries, keys, values = (tensor[group.index].transpose(1, 2) for tensor in (q, k, v))  # [G, H, L, d]
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=_window(group, window), scale=scaling)
         parts.append(out.transpose(1, 2).flatten(0, 1))  # [G * L, H, d]
     return torch.cat(parts)[plan.scatter].unsqueeze(0), None
 
@@ -101,16 +100,18 @@ def _window(group: Group, window: int | None) -> Tensor | None:
     return near if group.mask is None else group.mask & near
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scaling: float | None, window: int | None) -> Tensor:
+def _varlen(
+    q: Tensor, k: Tensor, v: Tensor, row_starts: Tensor, longest: int, scaling: float | None, window: int | None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     # The kernel knows half precision only.
     half = q.dtype if q.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
     sides = (-1, -1) if window is None else (window - 1, window - 1)
     out = varlen_attn(
-        q.to(half), k.to(half), v.to(half), plan.row_starts, plan.row_starts, plan.longest, plan.longest,
-        scale=scaling, window_size=sides,
-    )  # fmt: skip
+        q.to(half), k.to(half), v.to(half), row_starts, row_starts, longest, longest, scale=scaling, window_size=sides
+    )
+    assert isinstance(out, Tensor)
     return out.to(q.dtype)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from trunkline.batch import Batch
+from trunkline.models.base import Trunk
+from trunkline.models.heads.base import Head
 
 
 class MultiTask(nn.Module):
@@ -16,14 +18,18 @@ class MultiTask(nn.Module):
     tasks in the same order; the order is that of `heads`.
     """
 
-    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+    trunk: Trunk
+
+    def __init__(self, trunk: Trunk, heads: Mapping[str, Head]) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ModuleDict({_key(task): head for task, head in heads.items()})
         self.tasks = list(heads)
 
-    def head(self, task: str) -> nn.Module:
-        return self.heads[_key(task)]
+    def head(self, task: str) -> Head:
+        found = self.heads[_key(task)]
+        assert isinstance(found, Head)
+        return found
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""

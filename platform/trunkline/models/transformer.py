@@ -12,18 +12,20 @@ from torch import Tensor, nn
 from trunkline.batch import Batch
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.models import attention
+from trunkline.models.base import Trunk
 from trunkline.registry import TRUNKS
 
 
 @TRUNKS.register("transformer")
-class Transformer(nn.Module):
+class Transformer(Trunk):
     """tokens [N] of a pack -> hidden [N, D], rows kept apart.
 
     vocab_size, pad_id: of the tokenizer. From scratch: a `bert` encoder (or another `architecture` of transformers that
     shares its configuration words) of `hidden_size`, `layers`, `heads`; `intermediate_size` defaults to 4 * hidden_size.
     pretrained: a folder, `package:<import name>/<folder>` or hub name to start from instead. dropout: hidden dropout;
     attention has none, on purpose (the packed kernels do not know it). Encoders without transformers' attention registry
-    (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare. Raises ConfigError for sizes that do not fit, IntegrityError for a folder with code in it.
+    (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare. Raises ConfigError for sizes that do
+    not fit, IntegrityError for a folder with code in it.
     """
 
     def __init__(
@@ -46,14 +48,22 @@ class Transformer(nn.Module):
             self.encoder = _pretrained(pretrained, dropout)
         else:
             if hidden_size % heads:
-                raise ConfigError(f"trunk.hidden_size {hidden_size} is not a multiple of trunk.heads {heads}. Change one of them.")
+                raise ConfigError(
+                    f"trunk.hidden_size {hidden_size} is not a multiple of trunk.heads {heads}. Change one of them."
+                )
             self.encoder = _from_scratch(
-                architecture, vocab_size=vocab_size, pad_token_id=pad_id, hidden_size=hidden_size, num_hidden_layers=layers,
-                num_attention_heads=heads, intermediate_size=intermediate_size or 4 * hidden_size, dropout=dropout,
+                architecture,
+                vocab_size=vocab_size,
+                pad_token_id=pad_id,
+                hidden_size=hidden_size,
+                num_hidden_layers=layers,
+                num_attention_heads=heads,
+                intermediate_size=intermediate_size or 4 * hidden_size,
+                dropout=dropout,
                 max_length=max_length,
-            )  # fmt: skip
+            )
         config = self.encoder.config
-        self.width: int = config.hidden_size
+        self.width = config.hidden_size
         self.packed: bool = packed and bool(getattr(self.encoder, "_supports_attention_backend", False))
         if self.packed:
             self.encoder.set_attn_implementation(attention.register())
@@ -62,14 +72,15 @@ class Transformer(nn.Module):
         room = getattr(config, "max_position_embeddings", None)
         if room and room - self.first_position < max_length:
             raise ConfigError(
-                f"train.max_length {max_length} does not fit the trunk's {room - self.first_position} positions. Lower max_length."
+                f"train.max_length {max_length} passes the trunk's {room - self.first_position} positions. Lower max_length."
             )
         if config.vocab_size < vocab_size:
-            raise ConfigError(f"the tokenizer has {vocab_size} tokens, the trunk knows {config.vocab_size}. They do not belong together.")
+            raise ConfigError(
+                f"the tokenizer has {vocab_size} tokens, the trunk knows {config.vocab_size}. They do not belong together."
+            )
 
     @property
     def embeddings(self) -> nn.Module:
-        """The token embeddings, a parameter group of their own."""
         found: nn.Module = self.encoder.get_input_embeddings()
         return found
 
@@ -125,7 +136,9 @@ def _from_scratch(architecture: str, *, dropout: float, max_length: int, **sizes
     try:
         config = AutoConfig.for_model(architecture)
     except ValueError as error:
-        raise ConfigError(f"trunk.architecture: transformers knows no '{architecture}'. Try bert, roberta, electra or modernbert.") from error
+        raise ConfigError(
+            f"trunk.architecture: transformers knows no '{architecture}'. Try bert, roberta, electra or modernbert."
+        ) from error
     offset = sizes["pad_token_id"] + 1 if "roberta" in architecture else 0
     sizes["max_position_embeddings"] = max(512, max_length) + offset
     for key, value in {**sizes, **_dropout(config, dropout)}.items():

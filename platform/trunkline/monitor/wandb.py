@@ -54,6 +54,7 @@ class Wandb:
     ) -> None:
         self.run_id = run_id
         self.location: str | None = None
+        self._disk = str(folder)
         self._run: Any = None
         self._report = report
         self._warned = False
@@ -95,10 +96,10 @@ class Wandb:
         thread.start()
         thread.join(self._finish_timeout_s + 10)
         if thread.is_alive():
-            self._give_up(TimeoutError(f"not finished after {self._finish_timeout_s:.0f} s"))
+            self._unfinished(TimeoutError(f"not finished after {self._finish_timeout_s:.0f} s"))
 
     def _finish(self, run: Any, failed: bool) -> None:
-        with shielded(self._give_up):
+        with shielded(self._unfinished):
             run.finish(exit_code=int(failed))
 
     def _start(self, mode: str, folder: Path, given: dict[str, Any], settings: dict[str, Any], resume: bool) -> None:
@@ -116,7 +117,8 @@ class Wandb:
             mode = "offline"
             self._run = wandb.init(mode=mode, resume="allow", **common)
         self.run_id = self._run.id
-        self.location = self._run.url if mode == "online" else str(Path(self._run.dir).parent)
+        self._disk = str(Path(self._run.dir).parent)
+        self.location = self._run.url if mode == "online" else self._disk
         if self._report is not None:
             self._report("tracker_started", tracker="wandb", mode=mode, id=self.run_id, location=self.location)
 
@@ -129,6 +131,9 @@ class Wandb:
     def _give_up(self, error: Exception) -> None:
         self._run = None
         self._warn("W&B failed and is switched off, training goes on (metrics.jsonl has every figure)", error)
+
+    def _unfinished(self, error: Exception) -> None:
+        self._warn(f"W&B did not finish in time; what it lacks lies in {self._disk}, for `wandb sync`", error)
 
     def _stay_offline(self, error: Exception) -> None:
         self._warn("W&B can not be reached, the run is kept offline", error)

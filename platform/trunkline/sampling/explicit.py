@@ -24,7 +24,9 @@ class Explicit(Sampler):
                 raise ConfigError(f"sampling.rates: the recipe has no task '{task}'. {nearest(task, sizes)}")
         missing = sorted(set(sizes) - set(rates))
         if missing:
-            raise ConfigError(f"sampling.rates: no rate for {', '.join(missing)}. Give each task of the recipe one (0 turns it off).")
+            raise ConfigError(
+                f"sampling.rates: no rate for {', '.join(missing)}. Give each task of the recipe one (0 turns it off)."
+            )
         bad = {task: rate for task, rate in rates.items() if not (math.isfinite(rate) and rate >= 0)}
         if bad or not any(rates.values()):
             raise ConfigError(f"sampling.rates must be at least 0 and not all 0, found {bad or dict(rates)}.")

@@ -175,7 +175,7 @@ def check_parts(card: Card) -> None:
     _check_names(findings)
     findings.raise_if_any()
     kind = card.head.kind
-    _check_arguments(findings, SOURCES, ("data",), card.data.format, card.data.arguments)
+    _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
     _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also=ENCODINGS.arguments(kind))
     _check_kind(card, findings)
     if card.loss is not None:

@@ -54,7 +54,9 @@ class Engine:
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 1 << 60,
         }
-        self.engine, *_ = deepspeed.initialize(model=module, optimizer=make_optimizer(groups), config=config, dist_init_required=False)
+        self.engine, *_ = deepspeed.initialize(
+            model=module, optimizer=make_optimizer(groups), config=config, dist_init_required=False
+        )
         if self.world == 1 and zero_stage == 0:
             self.engine.enable_backward_allreduce = False  # nothing to reduce with oneself; saves a copy of every gradient
         self._names = {id(parameter): name for name, parameter in root.named_parameters()}
@@ -113,7 +115,9 @@ class Engine:
         for group, flat in self._flats():
             steps = {float(state[self._names[id(p)]]["step"]) if self._names[id(p)] in state else 0.0 for p in group}
             if len(steps) != 1:
-                raise IntegrityError(f"one optimizer group holds parameters at steps {sorted(steps)}; each step count needs its own.")
+                raise IntegrityError(
+                    f"one optimizer group holds parameters at steps {sorted(steps)}; each step count needs its own."
+                )
             self._inner.state[flat]["step"].fill_(steps.pop())
         for name, entry in state.items():
             for key in MOMENTS:
@@ -149,9 +153,9 @@ class Engine:
 
     def _set_part(self, parameter: nn.Parameter, value: Tensor, key: str) -> None:
         """Stage 3: this rank's part of a moment; the whole padded so that sizes not divisible by the world fit."""
-        from deepspeed.utils import safe_set_local_optimizer_state
+        from deepspeed.utils import safe_get_local_optimizer_state, safe_set_local_optimizer_state
 
-        size = parameter.ds_tensor.numel()
+        size = safe_get_local_optimizer_state(parameter, key).numel()
         whole = torch.zeros(size * self.world, device=self.device)
         whole[: value.numel()] = value.flatten()
         rank = torch.distributed.get_rank()

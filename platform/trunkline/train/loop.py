@@ -58,7 +58,9 @@ def train(
     clock = Clock()
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
-        packs = build_step(step, units, tables, seed=plan.seed, rank=plan.rank, world=plan.world, tokens_per_pass=plan.tokens_per_pass)
+        packs = build_step(
+            step, units, tables, seed=plan.seed, rank=plan.rank, world=plan.world, tokens_per_pass=plan.tokens_per_pass
+        )
         record(packs)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         used = weighting.coefficients()
@@ -67,7 +69,10 @@ def train(
         clock.trained(packs.tokens)
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            monitor.log(step, {**figures(packs, observed, used.tolist()), **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
+            monitor.log(
+                step,
+                {**figures(packs, observed, used.tolist()), **rates_of(rates), **clock.read(), "train/tokens": progress.tokens},
+            )
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
             clock.paused()

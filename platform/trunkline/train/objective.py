@@ -42,7 +42,9 @@ class Objective(nn.Module):
             # parameter of the head, so that all ranks reduce the same buckets in the same order.
             return outputs.flatten()[:0].float().sum()
         values: Tensor = self._losses[number](outputs, part.targets)
-        assert values.shape == (part.num_targets,), f"{task}: loss gave {tuple(values.shape)} values for {part.num_targets} targets"
+        assert values.shape == (part.num_targets,), (
+            f"{task}: loss gave {tuple(values.shape)} values for {part.num_targets} targets"
+        )
         return values.sum()
 
 

@@ -28,7 +28,9 @@ def adamw(
     return torch.optim.AdamW(groups, lr=1.0, betas=(betas[0], betas[1]), eps=eps, fused=True)
 
 
-def parameter_groups(model: nn.Module, owner: Callable[[str], str | None], embeddings: nn.Module, *, lr: float, head_lr: float) -> Groups:
+def parameter_groups(
+    model: nn.Module, owner: Callable[[str], str | None], embeddings: nn.Module, *, lr: float, head_lr: float
+) -> Groups:
     """Groups of their own for the embeddings, the rest of the trunk and each head, each split into decaying and not.
 
     owner: parameter name -> task or None. Biases and norms (one dimension) do not decay. `peak_lr` is what the schedule scales.
@@ -63,10 +65,14 @@ class Schedule:
         try:
             scheduler = get_scheduler(kind, stand_in, num_warmup_steps=round(warmup * steps), num_training_steps=steps)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"optim.schedule: '{kind}' needs arguments that a recipe can not give: {error}. Take cosine or linear.") from error
+            raise ConfigError(
+                f"optim.schedule: '{kind}' needs arguments that a recipe can not give: {error}. Take cosine or linear."
+            ) from error
         lambdas = getattr(scheduler, "lr_lambdas", None)
         if lambdas is None:
-            raise ConfigError(f"optim.schedule: '{kind}' is no function of the step. Take cosine, linear or constant_with_warmup.")
+            raise ConfigError(
+                f"optim.schedule: '{kind}' is no function of the step. Take cosine, linear or constant_with_warmup."
+            )
         self._function: Callable[[int], float] = lambdas[0]
 
     def factor(self, step: int) -> float:

@@ -21,7 +21,8 @@ Label = str | int | bool
 class Classification(Encoding):
     """One text or a pair, one of C labels. labels: all of them; their order is the order of the logits.
 
-    Values of the target column are matched as text, so 1, "1" and true, "true" are the same label; a float never is one.
+    Values of the target column are matched as text, so 1 and "1" are the same label, and true, True and "true"; a float never
+    is one.
     """
 
     records_given: ClassVar[frozenset[str]] = frozenset({"scores", "prediction", "target"})
@@ -31,7 +32,7 @@ class Classification(Encoding):
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None, *, labels: Sequence[Label]) -> None:
         super().__init__(tokenizer, inputs, target)
         self.labels = checked_labels(labels)
-        self.label_index = {name: number for number, name in enumerate(self.labels)}
+        self.label_index = label_index(self.labels)
 
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
         encoded = self.encode_inputs(columns, where)
@@ -77,16 +78,21 @@ def _dense(rows: Rows, name: str) -> np.ndarray:
     return value
 
 
-def label_text(value: Label) -> str:
-    """How a label is matched: YAML's true and 1 are "true" and "1"."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def label_index(labels: Sequence[str]) -> dict[str, int]:
+    """Label -> number. Truth values are found however YAML, JSON or Python spells them."""
+    index = {name: number for number, name in enumerate(labels)}
+    for name, number in list(index.items()):
+        if name.lower() in ("true", "false"):
+            index.setdefault(name.lower(), number)
+            index.setdefault(name.capitalize(), number)
+    return index
 
 
 def checked_labels(labels: Sequence[Label]) -> list[str]:
     """Labels as text. Raises ConfigError unless there are two or more, each once, none of them a float or null."""
     if isinstance(labels, str) or not all(isinstance(value, str | int) for value in labels):
         raise ConfigError(f"labels: a list of texts or whole numbers is needed, found {labels!r}.")
-    names = [label_text(value) for value in labels]
+    names = [str(value) for value in labels]
     if len(names) < 2:
         raise ConfigError(f"labels: two or more are needed, found {len(names)}.")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -97,11 +103,11 @@ def checked_labels(labels: Sequence[Label]) -> list[str]:
 
 def label_numbers(column: str, values: Sequence[Any], index: Mapping[str, int], where: Where) -> np.ndarray:
     """Labels as numbers, int64. Raises DataError that shows the first unknown ones and the nearest label."""
-    numbers = [index.get(label_text(value), -1) if isinstance(value, str | int) else -1 for value in values]
+    numbers = [index.get(str(value), -1) if isinstance(value, str | int) else -1 for value in values]
     bad = [row for row, number in enumerate(numbers) if number < 0]
     if bad:
         value = values[bad[0]]
-        if isinstance(value, float) and value.is_integer() and label_text(int(value)) in index:
+        if isinstance(value, float) and value.is_integer() and str(int(value)) in index:
             advice = f"{value!r} is a float. Write {int(value)}."
         else:
             close = difflib.get_close_matches(str(value).casefold(), {name.casefold(): name for name in index}, n=1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, noted, refuse
-from trunkline.data.encoding.classification import Label, checked_labels, label_numbers
+from trunkline.data.encoding.classification import Label, checked_labels, label_index, label_numbers
 from trunkline.data.rows import Ragged, Rows, Target
 from trunkline.data.tokenizer import EncodedWords, Tokenizer
 from trunkline.errors import DataError
@@ -30,7 +30,7 @@ class Tagging(Encoding):
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None, *, labels: Sequence[Label]) -> None:
         super().__init__(tokenizer, inputs, target)
         self.labels = checked_labels(labels)
-        self.label_index = {name: number for number, name in enumerate(self.labels)}
+        self.label_index = label_index(self.labels)
 
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
         words = _lists(self.inputs[0], self.column(columns, self.inputs[0]), where)

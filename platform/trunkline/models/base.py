@@ -1,0 +1,35 @@
+"""What every trunk offers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from trunkline.batch import Batch
+
+
+class Trunk(nn.Module):
+    """tokens of a pack -> hidden [N, D], rows kept apart. Its keyword-only arguments come from the recipe's `trunk:`.
+
+    width: D. embeddings: the token embeddings, a parameter group of their own.
+    """
+
+    width: int
+
+    @property
+    @abstractmethod
+    def embeddings(self) -> nn.Module: ...
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor: ...
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Writes weights and configuration; `describe` says how to open them again."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """`kind` and the keyword arguments that open what `save` wrote; `pretrained` is relative to that folder."""

@@ -1,0 +1,130 @@
+"""What holds for every metric: P9 (evaluation over ranks = a single pass) and that nothing is undefined."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.metrics import METRICS as TABLE
+from trunkline.metrics.base import Metric
+from trunkline.registry import METRICS
+
+GIVEN = {
+    "classification": {"scores", "prediction", "target"},
+    "regression": {"prediction", "target"},
+    "tagging": {"prediction", "target"},
+    "masked_language": {"loss", "prediction", "target"},
+    "ranking": {"query", "candidate", "key", "query_key"},
+}
+FITS = {
+    "classification": {"accuracy", "macro_f1", "mcc", "log_loss"},
+    "regression": {"pearson", "spearman", "mse", "mae"},
+    "tagging": {"accuracy", "macro_f1", "mcc"},
+    "masked_language": {"perplexity", "masked_accuracy"},
+    "ranking": {"recall_at_1", "mrr"},
+}
+
+
+def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """`count` rows as (id, records), several targets per row where the kind has them."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for row in rng.permutation(count * 3)[:count]:
+        targets = int(rng.integers(1, 5)) if kind in ("tagging", "masked_language") else 1
+        whole = {
+            "scores": rng.normal(size=(targets, 4)).astype(np.float32),
+            "loss": rng.exponential(size=targets).astype(np.float32),
+            "query": rng.normal(size=(targets, 6)).astype(np.float32),
+            "candidate": rng.normal(size=(targets, 6)).astype(np.float32),
+            "key": rng.integers(0, 30, targets),
+            "query_key": rng.integers(0, 25, targets),
+            "prediction": rng.integers(0, 4, targets),
+            "target": rng.integers(0, 4, targets),
+        }
+        if kind == "regression":
+            whole |= {"prediction": rng.normal(size=1).astype(np.float32), "target": rng.normal(size=1).astype(np.float32)}
+        made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
+    return made
+
+
+def seen(name: str, chunk: list[tuple[int, dict[str, np.ndarray]]]) -> Metric:
+    metric = METRICS.get(name)()
+    if chunk:
+        ids = np.concatenate([np.full(len(next(iter(records.values()))), row) for row, records in chunk])
+        metric.update(ids, **{key: np.concatenate([records[key] for _, records in chunk]) for key in chunk[0][1]})
+    return metric
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FITS.items() for name in sorted(names)])
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 40), ranks=st.integers(1, 5), seed=st.integers(0, 2**20))
+def test_any_split_over_ranks_in_any_order_is_the_single_pass_bit_for_bit(
+    kind: str, name: str, count: int, ranks: int, seed: int
+) -> None:
+    whole = rows(kind, count, seed)
+    single = seen(name, sorted(whole, key=lambda item: item[0])).compute()
+    rng = np.random.default_rng(seed + 1)
+    rank_of = rng.integers(0, ranks, count)
+    parts = [seen(name, [whole[i] for i in range(count) if rank_of[i] == rank]) for rank in range(ranks)]
+    merged = METRICS.get(name)()
+    for rank in rng.permutation(ranks):
+        merged.merge(parts[rank])
+    assert merged.compute() == single or (math.isnan(single) and math.isnan(merged.compute()))
+
+
+def test_the_law_rejects_a_mean_of_means_over_ranks() -> None:
+    whole = rows("tagging", 31, 4)
+    means = np.mean([seen("accuracy", whole[:3]).compute(), seen("accuracy", whole[3:]).compute()])
+    assert means != seen("accuracy", whole).compute()
+
+
+@pytest.mark.parametrize("kind", sorted(FITS))
+def test_a_metric_fits_the_kinds_it_measures_and_no_other(kind: str) -> None:
+    assert {name for name in TABLE if METRICS.get(name).fits(kind, GIVEN[kind])} == FITS[kind]
+
+
+def test_a_third_partys_kind_is_judged_by_its_records_alone() -> None:
+    assert METRICS.get("accuracy").fits("intent_and_slots", {"prediction", "target"})
+    assert not METRICS.get("log_loss").fits("intent_and_slots", {"prediction", "target"})
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FITS.items() for name in sorted(names)])
+def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(kind: str, name: str) -> None:
+    whole = rows(kind, 60, 8)
+    metric = METRICS.get(name)
+    worse = seen(name, whole).compute()
+    for _, records in whole:
+        if kind == "classification":
+            records["scores"] = np.eye(4)[records["target"]] * 1000
+        if kind == "ranking":
+            vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
+            records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
+        elif kind == "masked_language":
+            records["loss"] = np.zeros_like(records["loss"])
+        if kind != "ranking":
+            records["prediction"] = records["target"]
+    perfect = seen(name, whole).compute()
+    assert perfect == pytest.approx(metric.best)
+    assert worse < perfect if metric.higher_is_better else worse > perfect
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_nothing_seen_is_no_figure(name: str) -> None:
+    assert math.isnan(METRICS.get(name)().compute())
+
+
+def test_records_of_unequal_length_are_refused() -> None:
+    with pytest.raises(AssertionError, match="2 records for 3 ids"):
+        METRICS.get("accuracy")().update(np.arange(3), prediction=np.arange(3), target=np.arange(2))
+
+
+def test_merging_leaves_the_other_as_it_was() -> None:
+    first, second = seen("accuracy", rows("tagging", 5, 1)), seen("accuracy", rows("tagging", 9, 2))
+    before = second.compute()
+    first.merge(second)
+    first.merge(second)
+    assert second.compute() == before
