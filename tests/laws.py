@@ -24,11 +24,11 @@ from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
 from trunkline.sampling.explicit import Explicit
-from trunkline.train import step as training
-from trunkline.train.engine import Engine
-from trunkline.train.objective import Objective, factors
-from trunkline.train.optim import adamw, parameter_groups, set_learning_rates
-from trunkline.train.step import run_step
+from trunkline.training import step as steps
+from trunkline.training.engine import Engine
+from trunkline.training.objective import Objective, factors
+from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.training.step import run_step
 from trunkline.weighting.static import Static
 from trunkline.weighting.uncertainty import Uncertainty
 
@@ -158,11 +158,11 @@ FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not
 def _faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
     """run_step with one formula of the field's mistakes in it (traps 3, 4, 15, 25)."""
     if fault == "generator not reseeded":
-        kept, training.seed_dropout = training.seed_dropout, lambda *_: None
+        kept, steps.seed_dropout = steps.seed_dropout, lambda *_: None
         try:
             return run_step(engine, packs, mixer, seed=9)
         finally:
-            training.seed_dropout = kept
+            steps.seed_dropout = kept
     world, k = engine.world, len(packs.batches)
     for micro, batch in enumerate(packs.batches):
         local = {task: part.num_targets for task, part in batch.tasks.items()}
@@ -176,7 +176,7 @@ def _faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
         engine.backward(scalar)
     engine.step()
     count = torch.tensor(list(packs.counts.values()))
-    return training.Observed(torch.zeros(len(count), dtype=torch.float64), count > 0)
+    return steps.Observed(torch.zeros(len(count), dtype=torch.float64), count > 0)
 
 
 def reference(units: list[Unit], *, clip: float | None = 1.0, net: MultiTask | None = None) -> dict[str, Tensor]:
@@ -244,4 +244,4 @@ def objective_gradient(units: list[Unit], count: int | None = None) -> dict[str,
 def disagree() -> None:
     """Rank 1 believes it is a step further."""
     number = 1 + torch.distributed.get_rank()
-    training.agree(build_step(number, stream().next_step(1), tables(), seed=0, rank=0, world=1, tokens_per_pass=240))
+    steps.agree(build_step(number, stream().next_step(1), tables(), seed=0, rank=0, world=1, tokens_per_pass=240))

@@ -18,7 +18,7 @@ FLOORS = (
     ("config", "cluster", "batch"),
     ("tasks",),
     ("data", "models", "losses", "weighting", "sampling", "metrics", "monitor", "checkpoint"),
-    ("train", "evaluate", "predict", "export", "report", "continual"),
+    ("training", "evaluate", "predict", "export", "report", "continual"),
     ("build",),
     ("launch", "plan", "serve", "doctor"),
     ("workflows",),
@@ -214,24 +214,24 @@ def test_every_room_has_a_floor():
 
 
 def test_every_rooms_table_is_found():
-    assert "OPTIMIZERS" in tables(Tree(PLATFORM))["trunkline.train"]
+    assert "OPTIMIZERS" in tables(Tree(PLATFORM))["trunkline.training"]
 
 
-UP = "from trunkline.train import optim\n"
+UP = "from trunkline.training import optim\n"
 PLANTED = [
-    pytest.param(upward_imports, "losses/planted.py", UP, "trunkline.losses.planted:1 imports trunkline.train", id="upward"),
+    pytest.param(upward_imports, "losses/planted.py", UP, "trunkline.losses.planted:1 imports trunkline.training", id="upward"),
     pytest.param(
         upward_imports,
         "losses/planted.py",
         f"def f():\n    {UP}",
-        "trunkline.losses.planted:2 imports trunkline.train",
+        "trunkline.losses.planted:2 imports trunkline.training",
         id="in a function",
     ),
     pytest.param(
         upward_imports,
         "losses/planted.py",
         f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {UP}",
-        "trunkline.losses.planted:3 imports trunkline.train",
+        "trunkline.losses.planted:3 imports trunkline.training",
         id="for types",
     ),
     pytest.param(upward_imports, "losses/planted.py", "import trunkline.metrics\n", "imports trunkline.metrics", id="same floor"),

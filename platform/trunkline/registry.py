@@ -129,7 +129,7 @@ HEADS = Registry("heads", "head", "trunkline.models.heads:HEADS")
 LOSSES = Registry("losses", "loss", "trunkline.losses:LOSSES")
 WEIGHTINGS = Registry("weightings", "weighting", "trunkline.weighting:WEIGHTINGS")
 METRICS = Registry("metrics", "metric", "trunkline.metrics:METRICS")
-OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.train:OPTIMIZERS")
+OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.training:OPTIMIZERS")
 
 REGISTRIES: tuple[Registry, ...] = (
     SOURCES, ENCODINGS, TOKENIZERS, SAMPLERS, TRUNKS, POOLINGS, HEADS, LOSSES, WEIGHTINGS, METRICS, OPTIMIZERS,

@@ -23,7 +23,7 @@ from trunkline.evaluate import Judged
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.tasks.card import Card
-from trunkline.train.objective import Objective
+from trunkline.training.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import filelock
 
-from trunkline.build.task import make_encoding, make_head, make_loss, make_metrics, open_source, reading
+from trunkline.build.task import make_encoding, make_head, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
 from trunkline.data.sources.base import Source, TaskText
@@ -107,10 +107,9 @@ def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, 
     vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
     if not vocabulary.needs_texts:
         return vocabulary.build((), max_length=max_length, truncate=truncate)
-    texts = [TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()]
-    key = digest(
-        [TOKENIZER_VERSION, part.kind, part.arguments, [text.source.fingerprint("train") for text in texts], _columns(cards)]
-    )
+    texts = [task_text(card, sources[name]) for name, card in cards.items()]
+    read = [[text.source.fingerprint("train"), text.inputs, text.reading.key()] for text in texts]
+    key = digest([TOKENIZER_VERSION, part.kind, part.arguments, read])
     folder = store / "tokenizers" / key[:20]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_suffix(".lock")):
@@ -122,10 +121,6 @@ def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, 
             made.save(temporary)
             os.replace(temporary, folder)
     return Tokenizer.load(folder, max_length=max_length, truncate=truncate)
-
-
-def _columns(cards: Mapping[str, Card]) -> list[list[str]]:
-    return [[*card.inputs, reading(card).key()] for card in cards.values()]
 
 
 def _texts(texts: list[TaskText]) -> Iterator[str]:

@@ -33,7 +33,7 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
         if catalog is None:
             raise ConfigError(f"task '{name}' can not be opened from here.", where=card.where("data"))
         other = catalog.get(name, where=card.where("data"))
-        return TaskText(open_source(other, catalog), tuple(other.inputs), reading(other))
+        return task_text(other, open_source(other, catalog))
 
     data = card.data
     make = SOURCES.get(data.format, where=card.where("data", "format"))
@@ -49,6 +49,12 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
             f"the data has no train split, only: {known}. Add data.split, such as split: {{by: text}}.", where=card.where("data")
         )
     return source
+
+
+def task_text(card: Card, source: Source) -> TaskText:
+    """Every text of the task, the target too where it is one."""
+    more = [card.target] if card.target and ENCODINGS.get(card.head.kind).target_is_text else []
+    return TaskText(source, (*card.inputs, *more), reading(card))
 
 
 def reading(card: Card) -> Reading:
@@ -99,14 +105,14 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
     metrics = make_metrics(card, encoding)
     make_loss(card, encoding)
     lines = [f"{card.name}: {card.head.kind}, metrics {', '.join(metrics)}"]
-    wanted = [*card.inputs, *([card.target] if card.target else [])]
     for split in source.splits():
         chunk = next(iter(source.read(split)), None)
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
-        picked = reading(card).select(chunk, wanted).take(range(min(rows, len(chunk))))
-        encoded = encoding.encode(picked.columns)
+        picked = reading(card).select(chunk, encoding.wanted)
+        picked = picked.take(range(min(rows, len(picked))))
+        encoded = encoding.encode(picked.columns, where=picked.where)
         mean = encoded.tokens.lengths.mean() if len(encoded) else 0
         lines.append(f"{split}: the first {len(encoded)} rows encode, {mean:.0f} tokens each on average")
     return lines

@@ -101,8 +101,6 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
 
 def run_here(run: RunFolder, recipe: Recipe) -> None:
     """The worker function in this process, as the only rank; for tests, debugging and small runs."""
-    import tempfile
-
     import torch
 
     from trunkline.launch.worker import work
@@ -110,12 +108,12 @@ def run_here(run: RunFolder, recipe: Recipe) -> None:
     os.environ.setdefault("LOCAL_RANK", "0")
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
+    if not torch.distributed.is_initialized():
+        # Stays up until the process ends: DeepSpeed remembers the first one it sees.
         backend = "nccl" if torch.cuda.is_available() else "gloo"
-        torch.distributed.init_process_group(backend, init_method=f"file://{folder}/store", rank=0, world_size=1)
-        try:
-            work({"run": str(run.path), "cpus": recipe.workers.cpus})
-        finally:
-            torch.distributed.destroy_process_group()
-            torch.set_num_threads(threads)
+        torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+    threads = torch.get_num_threads()
+    try:
+        work({"run": str(run.path), "cpus": recipe.workers.cpus})
+    finally:
+        torch.set_num_threads(threads)

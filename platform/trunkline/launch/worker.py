@@ -20,9 +20,9 @@ from trunkline.launch.runs import RunFolder
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
-from trunkline.train.engine import Engine
-from trunkline.train.loop import Plan, Progress, train
-from trunkline.train.optim import Schedule, parameter_groups
+from trunkline.training.engine import Engine
+from trunkline.training.loop import Plan, Progress, train
+from trunkline.training.optim import Schedule, parameter_groups
 
 LOWEST = -1e300  # JSON knows no infinity
 EVALUATED_ROWS = 4000  # of a split during training; the whole split is `trunkline evaluate`'s
@@ -58,9 +58,8 @@ class Worker:
         self.monitor = self._monitor(progress, resumed=restored is not None)
         for item in passed:
             self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
-        self.monitor.event(
-            "training", step=progress.step, steps=self.recipe.train.steps, workers=self.world, resumed=restored is not None
-        )
+        facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
+        self.monitor.event("training", resumed=restored is not None, **facts)
         try:
             self._train(progress)
             self._finish()

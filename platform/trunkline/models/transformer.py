@@ -115,6 +115,9 @@ class Transformer(Trunk):
 
     def save(self, folder: Path) -> None:
         """Writes the Hugging Face layout: `AutoModel.from_pretrained(folder)` loads it without trunkline."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         self.encoder.save_pretrained(folder)
 
     def describe(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_a_broken_file_is_named(context: SourceContext) -> None:
     for content in (b"text\nnot parquet at all\n", whole[:-30], whole[:40]):
         for make in (Parquet, Arrow):
             (context.folder / "b").write_bytes(content)
-            with pytest.raises(DataError, match="^b: can not be read"):
+            with pytest.raises(DataError, match=r"^b: can not be read"):
                 columns(make(context, train="b"))
 
 

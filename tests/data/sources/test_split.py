@@ -30,7 +30,7 @@ def numbers(split: HashSplit, name: str) -> list[int]:
 def test_every_row_stands_in_one_split_and_in_order(context: SourceContext) -> None:
     split = HashSplit(Numbers(context), "text", 10, 10)
     parts = {name: numbers(split, name) for name in split.splits()}
-    assert sorted(sum(parts.values(), [])) == list(range(10_000))
+    assert sorted(number for part in parts.values() for number in part) == list(range(10_000))
     assert all(part == sorted(part) for part in parts.values())
     # A tenth each: 1,000, standard deviation 30.
     assert all(abs(len(parts[name]) - 1000) < 150 for name in ("validation", "test"))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from trunkline.batch import Batch, Weighting
 from trunkline.errors import TrunklineError
-from trunkline.train.engine import Engine
-from trunkline.train.objective import factors
+from trunkline.training.engine import Engine
+from trunkline.training.objective import factors
 
 
 class StepPacks(Protocol):

@@ -10,9 +10,9 @@ from typing import Any
 from trunkline.batch import Monitor, Weighting
 from trunkline.data.packing import Step, Table, build_step
 from trunkline.data.stream import Stream
-from trunkline.train.engine import Engine
-from trunkline.train.optim import Schedule, set_learning_rates
-from trunkline.train.step import Observed, run_step
+from trunkline.training.engine import Engine
+from trunkline.training.optim import Schedule, set_learning_rates
+from trunkline.training.step import Observed, run_step
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""A whole run in this process: what it leaves, that it can be killed anywhere, and that what it leaves can be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import trunkline
+from trunkline import checkpoint
+from trunkline.errors import ClusterError, ConfigError, DataError, IntegrityError, UsageError
+from trunkline.launch.runs import RunFolder, RunLock
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def without_times(records: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{k: v for k, v in record.items() if k != "time" and not k.startswith("system/")} for record in records]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    restored, passed = checkpoint.newest(run / "checkpoints")
+    assert restored is not None and not passed
+    return restored.tensors
+
+
+def test_a_run_leaves_all_that_is_promised(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"recipe.yaml", "cards", "tokenizer", "metrics.jsonl", "events.jsonl", "checkpoints", "model", "result.json"} <= names
+    result = json.loads((finished / "result.json").read_text())["tasks"]
+    assert [row["task"] for row in result] == ["topic", "score", "tags", "answer", "words"]
+    assert {row["kind"] for row in result} == {"classification", "regression", "tagging", "ranking", "masked_language"}
+    logged = lines(finished / "metrics.jsonl")
+    assert [record["step"] for record in logged if "train/lr" in record] == list(range(1, 21))
+    assert {name.split("/")[0] for record in logged for name in record} >= {"train", "weight", "share", "eval", "system"}
+
+
+def test_training_makes_the_losses_smaller_and_beats_the_baseline_on_what_is_easy(finished: Path) -> None:
+    logged = [record for record in lines(finished / "metrics.jsonl") if "train/tags/loss" in record]
+    assert float(str(logged[-1]["train/tags/loss"])) < float(str(logged[0]["train/tags/loss"]))
+    tags = next(row for row in json.loads((finished / "result.json").read_text())["tasks"] if row["task"] == "tags")
+    assert tags["value"] > tags["baseline"]
+
+
+def test_the_same_recipe_and_seed_give_the_same_numbers_bit_for_bit(finished: Path, recipe: Path) -> None:
+    again = trunkline.train(recipe, in_process=True)
+    assert without_times(lines(again.run / "metrics.jsonl")) == without_times(lines(finished / "metrics.jsonl"))
+    mine, theirs = weights(again.run), weights(finished)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("line", [7, 13])
+def test_a_run_killed_in_mid_step_and_resumed_ends_bit_equal(finished: Path, recipe: Path, line: int) -> None:
+    command = [sys.executable, "-m", "trunkline", "train", str(recipe), "--in-process"]
+    process = subprocess.Popen(command, env={**os.environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    outputs = recipe.parent.parent / "outputs"
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        found = list(outputs.glob("*/metrics.jsonl"))
+        if found and len(found[0].read_text().splitlines()) >= line:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(outputs.glob("*/result.json")), "the run was over before it was killed"
+    resumed = trunkline.train(recipe, resume=True, in_process=True)
+    mine, theirs = weights(resumed.run), weights(finished)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert without_times(lines(resumed.run / "metrics.jsonl")) == without_times(lines(finished / "metrics.jsonl"))
+    assert lines(resumed.run / "rows.jsonl") == lines(finished / "rows.jsonl")
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(finished: Path, recipe: Path) -> None:
+    run = trunkline.train(recipe, in_process=True).run
+    (run / "result.json").unlink()
+    newest = checkpoint.committed(run / "checkpoints")[0]
+    shard = next(newest.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
+    trunkline.train(recipe, resume=run.name, in_process=True)
+    said = [event for event in lines(run / "events.jsonl") if event["event"] == "checkpoint_passed_over"]
+    assert [event["path"] for event in said] == [newest.name]
+    mine, theirs = weights(run), weights(finished)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_the_loaded_model_is_the_trained_one_bit_for_bit(finished: Path) -> None:
+    model = trunkline.load(finished / "model")
+    trained = {name.removeprefix("param/"): t for name, t in weights(finished).items() if name.startswith("param/")}
+    loaded = dict(model.network.named_parameters())
+    assert loaded.keys() == trained.keys()
+    assert all(torch.equal(loaded[name], trained[name]) for name in trained)
+    storages = [p.data_ptr() for p in model.network.trunk.parameters()]
+    assert len(set(storages)) == len(storages) == len({p.data_ptr() for n, p in loaded.items() if n.startswith("trunk.")})
+
+
+def test_a_fresh_process_opens_the_trunk_without_trunkline(finished: Path) -> None:
+    script = (
+        "import sys, torch; from transformers import AutoModel, AutoTokenizer\n"
+        "path, text = sys.argv[1:]\n"
+        "model, tokenizer = AutoModel.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)\n"
+        "with torch.no_grad(): hidden = model(**tokenizer(text, return_tensors='pt')).last_hidden_state[0].mean(0)\n"
+        "assert not any(name.startswith('trunkline') for name in sys.modules)\n"
+        "print(hidden.tolist())"
+    )
+    text = "old river stone"
+    command = [sys.executable, "-c", script, str(finished / "model" / "trunk"), text]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    theirs = np.array(json.loads(said.stdout.splitlines()[-1]))
+    assert np.allclose(trunkline.load(finished / "model").embed([text])[0], theirs, atol=1e-5)
+
+
+def test_every_task_answers_rows_in_order(finished: Path) -> None:
+    model = trunkline.load(finished / "model")
+    texts = ["red river", "old house stone light bread", "wind"]
+    both = model.predict("topic", texts)
+    assert [model.predict("topic", [text])[0]["label"] for text in texts] == [answer["label"] for answer in both]
+    assert len(model.predict("score", [{"text": text} for text in texts])) == 3
+    assert [len(answer["tags"]) for answer in model.predict("tags", [{"words": text.split()} for text in texts])] == [2, 5, 1]
+    answers = model.predict("answer", [{"text": texts[0], "reply": texts[0]}, {"text": texts[0], "reply": texts[1]}])
+    assert answers[0]["similarity"] > answers[1]["similarity"]
+    assert len(model.predict("words", texts)) == 3
+    assert model.embed(texts).shape == (3, 16)
+
+
+def test_embeddings_do_not_depend_on_what_else_is_embedded(finished: Path) -> None:
+    model = trunkline.load(finished / "model")
+    texts = ["red river", "old house stone light bread", "wind", "new paper"]
+    assert np.allclose(model.embed(texts), np.concatenate([model.embed([text]) for text in texts]), atol=1e-5)
+
+
+def test_a_model_with_a_flipped_bit_is_refused(finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(finished / "model", copy)
+    head = copy / "heads" / "topic" / "head.safetensors"
+    head.write_bytes(head.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(IntegrityError, match=r"heads/topic/head\.safetensors"):
+        trunkline.load(copy)
+
+
+def test_unknown_tasks_and_missing_columns_are_sentences(finished: Path) -> None:
+    model = trunkline.load(finished / "model")
+    with pytest.raises(UsageError, match="Did you mean 'topic'"):
+        model.predict("topik", ["a"])
+    with pytest.raises(DataError, match="row 1 has no 'text'"):
+        model.predict("topic", [{"text": "a"}, {"txt": "b"}])
+    with pytest.raises(ConfigError, match="no model here"):
+        trunkline.load(finished)
+
+
+def test_nothing_is_left_of_a_run_whose_data_is_wrong(recipe: Path) -> None:
+    rows = recipe.parent.parent / "tasks" / "topic" / "rows.jsonl"
+    rows.write_text(rows.read_text().replace('"land"', '"lnd"', 1))
+    with pytest.raises(DataError, match="land"):
+        trunkline.train(recipe, in_process=True)
+    assert not list((recipe.parent.parent / "outputs").iterdir())
+
+
+def test_training_on_what_is_evaluated_is_refused_and_a_partial_leak_is_told(recipe: Path) -> None:
+    card = recipe.parent.parent / "tasks" / "topic" / "card.yaml"
+    data = "data: {format: jsonl, rows: rows.jsonl, split: {by: text, validation: 25, test: 0}}"
+    card.write_text(card.read_text().replace(data, "data: {format: jsonl, train: rows.jsonl, validation: rows.jsonl}"))
+    with pytest.raises(DataError, match="every validation row is a training row"):
+        trunkline.train(recipe, in_process=True, overrides=["tasks=[topic]"])
+    rows = (card.parent / "rows.jsonl").read_text().splitlines(keepends=True)
+    new = (
+        '{"text": "bread glass wind train old", "words": ["a"], "tags": ["short"], "label": "land", "value": 1.0, "reply": "r"}\n'
+    )
+    (card.parent / "validation.jsonl").write_text(rows[0] + new)
+    card.write_text(card.read_text().replace("validation: rows.jsonl", "validation: validation.jsonl"))
+    said: list[str] = []
+    trunkline.train(recipe, in_process=True, overrides=["tasks=[topic]", "train.steps=1"], say=said.append)
+    assert any("topic: 1 of 2 validation rows read the same as a training row" in line for line in said)
+
+
+def test_two_processes_never_train_one_run(finished: Path, recipe: Path) -> None:
+    with RunLock(RunFolder(finished)), pytest.raises(ClusterError, match="another process"):
+        RunLock(RunFolder(finished))
+
+
+def test_resume_says_what_there_is(recipe: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to resume"):
+        trunkline.train(recipe, resume=True, in_process=True)
+
+
+def test_the_head_file_holds_one_head_and_the_trunk_file_the_trunk_once(finished: Path) -> None:
+    head = safetensors.torch.load_file(finished / "model" / "heads" / "topic" / "head.safetensors")
+    assert set(head) == {"out.weight", "out.bias"}
+    trunk = safetensors.torch.load_file(finished / "model" / "trunk" / "model.safetensors")
+    assert not any("head" in name for name in trunk)
