@@ -245,3 +245,30 @@ def disagree() -> None:
     """Rank 1 believes it is a step further."""
     number = 1 + torch.distributed.get_rank()
     steps.agree(build_step(number, stream().next_step(1), tables(), seed=0, rank=0, world=1, tokens_per_pass=240))
+
+
+def evaluate_run(run: str, fault: str = "") -> dict[str, dict[str, float]]:
+    """Every task's metrics of a finished run's model, by all ranks of the process group: 31 rows, 24 tokens a pack."""
+    from pathlib import Path
+
+    from trunkline.build.assemble import assemble
+    from trunkline.evaluate import evaluate
+
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    built = assemble(Path(run))
+    found = {}
+    for judged in built.judged:
+        gather = _gather if not fault else lambda own: [own if number == rank else _empty(own) for number in range(world)]
+        settings = {"rank": rank, "world": world, "gather": gather, "limit": 31}
+        found[judged.name] = evaluate(built.model, judged, tokens_per_pass=24, device=torch.device("cpu"), **settings)
+    return found
+
+
+def _empty(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: type(metric)() for name, metric in metrics.items()}
+
+
+def _gather(value: Any) -> list[Any]:
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, value)
+    return found

@@ -18,7 +18,7 @@ head: {kind: classification, labels: [water, land], pooling: mean, dropout: 0.0}
 """,
     "score": """
 name: score
-data: {format: jsonl, rows: ../topic/rows.jsonl, split: {by: text, validation: 25, test: 0}}
+data: {format: jsonl, rows: ../topic/rows.jsonl, split: {by: text, validation: 21, test: 0}}
 inputs: [text]
 target: value
 head: {kind: regression, pooling: mean, dropout: 0.0}

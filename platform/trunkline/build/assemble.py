@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from trunkline.batch import Weighting
 from trunkline.build.task import cards_of, make_encoding, make_head, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
 from trunkline.data.encoding.base import Encoding
@@ -39,7 +41,7 @@ class Assembly:
     model: MultiTask
     objective: Objective
     stream: Stream
-    weighting: Any
+    weighting: Weighting
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
 
@@ -88,16 +90,7 @@ def assemble(run: Path) -> Assembly:
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     model = make_model(recipe, cards, encodings, tokenizer)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
-    sampler = SAMPLERS.get(recipe.sampling.kind)({name: len(size) for name, size in sizes.items()}, **recipe.sampling.arguments)
-    stream = Stream(
-        sizes,
-        sampler,
-        seed=recipe.seed,
-        tokens_per_step=settings.tokens_per_step,
-        unit_limit=settings.tokens_per_pass,
-        groups={name: loss.group for name, loss in losses.items()},
-    )
-    weights = [use.weight if use.weight is not None else cards[use.task].weight for use in recipe.tasks]
+    stream = make_stream(recipe, sizes, {name: loss.group for name, loss in losses.items()})
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -108,10 +101,31 @@ def assemble(run: Path) -> Assembly:
         model=model,
         objective=Objective(model, losses, precision(recipe.engine.precision)),
         stream=stream,
-        weighting=WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments),
+        weighting=make_weighting(recipe, cards),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
     )
+
+
+def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Stream:
+    """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
+    given = recipe.sampling.arguments
+    sampler = SAMPLERS.get(recipe.sampling.kind)({name: len(size) for name, size in sizes.items()}, **given)
+    return Stream(
+        sizes,
+        sampler,
+        seed=recipe.seed,
+        tokens_per_step=recipe.train.tokens_per_step,
+        unit_limit=recipe.train.tokens_per_pass,
+        groups=groups,
+    )
+
+
+def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
+    """The recipe's weight of a task goes before its card's."""
+    weights = [use.weight if use.weight is not None else cards[use.task].weight for use in recipe.tasks]
+    made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
+    return made
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import filelock
 
-from trunkline.build.task import make_encoding, make_head, make_loss, make_metrics, open_source, reading, task_text
+from trunkline.build.assemble import make_model, make_stream, make_weighting
+from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
 from trunkline.data.sources.base import Source, TaskText
@@ -83,20 +84,24 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     cards = load_cards(recipe, catalog)
     sources = {name: open_source(card, catalog) for name, card in cards.items()}
     tokenizer = _tokenizer(recipe, cards, sources, store, say)
-    jobs = []
+    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
+    groups = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
     for name, card in cards.items():
-        encoding = make_encoding(card, tokenizer)
-        (
-            make_loss(card, encoding),
-            make_metrics(card, encoding),
-            make_head(card, 8, encoding),
-        )  # what they refuse, they refuse here
-        jobs += [SplitJob(name, sources[name], split, encoding, reading(card)) for split in sources[name].splits()]
+        make_metrics(card, encodings[name])
+    make_weighting(recipe, cards)
+    make_model(recipe, cards, encodings, tokenizer)
+    jobs = [
+        SplitJob(name, sources[name], split, encodings[name], reading(card))
+        for name, card in cards.items()
+        for split in sources[name].splits()
+    ]
     stored = build_all(store / "splits", jobs, workers=os.cpu_count() or 1)
     for job, split in zip(jobs, stored, strict=True):
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
     _check_leaks(jobs, stored, say)
+    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, jobs, stored)
 
