@@ -48,6 +48,6 @@ format: $(READY)  ## bring the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean:  ## remove .venv, caches and tokenised data; runs in outputs/ stay
-	rm -rf .venv .trunkline .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist platform/*.egg-info
+clean:  ## remove .venv and caches; runs in outputs/ and their tokenised data in .trunkline/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist platform/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -178,7 +178,7 @@ BAD = [
     ),
     pytest.param({"trunk": "trunk: transfomer"}, "r.yaml:2:8: trunk: no trunk named 'transfomer'. Did you mean", id="11 trunk"),
     pytest.param(
-        {"seed": "cluster: mine"}, "r.yaml:1:1: cluster: does not belong here. Where a run goes is said by", id="15 cluster"
+        {"seed": "cluster: mine"}, "r.yaml:1:1: cluster: does not belong here. A recipe never says where it runs", id="15 cluster"
     ),
     pytest.param({"seed": "metrics: [f1]"}, "metrics: does not belong here. It belongs in the task's card", id="15 card"),
     pytest.param({"engine": "engine: {precision: fp16}"}, "engine.precision: unknown value 'fp16'.", id="16 fp16"),

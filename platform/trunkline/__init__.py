@@ -1,10 +1,10 @@
 """trunkline: one shared text trunk, a head per task, trained over GPU nodes with Ray and DeepSpeed.
 
-import trunkline
-result = trunkline.train("recipes/quickstart.yaml")
-model = trunkline.load(result.model)
-model.predict("review_sentiment", ["很好吃"])      # one answer per row
-model.embed(["two texts", "two vectors"])          # float32 [2, D]
+>>> import trunkline
+>>> result = trunkline.train("recipes/quickstart.yaml")
+>>> model = trunkline.load(result.model)
+>>> model.predict("review_sentiment", ["很好吃"])  # one answer per row
+>>> model.embed(["two texts", "two vectors"])  # float32 [2, D]
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ def train(
     return run(recipe, overrides=overrides, resume=resume, in_process=in_process, outputs=outputs, say=say)
 
 
-def load(folder: str | Path) -> Model:
-    """Opens the model folder of a finished run, every file verified by hash. Raises ConfigError, IntegrityError."""
-    from trunkline.build.model import load_model
+def load(folder: str | Path, *, catalog: str | Path | None = None) -> Model:
+    """Opens the model folder of a finished run, every file verified by hash. Raises ConfigError, IntegrityError.
 
-    return load_model(folder)
+    catalog: a folder of cards whose `plugin.py` holds the model's own heads or metrics; not needed for built-in ones.
+    """
+    from trunkline.build.model import load_model
+    from trunkline.tasks.catalog import Catalog
+
+    return load_model(folder, Catalog([catalog]) if catalog is not None else None)

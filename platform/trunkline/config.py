@@ -17,7 +17,7 @@ from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTI
 SCHEMA_VERSION: Final = 1
 LARGEST = 10**12
 SEEDS = 2**63
-CLUSTER_FILE = "Where a run goes is said by a cluster file (clusters/<name>.yaml), chosen with `--cluster NAME`."
+CLUSTER_FILE = "A recipe never says where it runs, so that it runs anywhere; `workers` says how many processes train."
 CARD_FILE = "It belongs in the task's card (tasks/<name>/card.yaml)."
 CLUSTER_KEYS = (
     "cluster",

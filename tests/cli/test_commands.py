@@ -9,7 +9,6 @@ import pytest
 
 from trunkline.cli.app import main
 from trunkline.config import load_recipe
-from trunkline.document import reader
 from trunkline.tasks.card import check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 
@@ -33,7 +32,6 @@ def test_init_writes_a_project_whose_files_are_all_sound(project):
         for files in card.data.files().values():
             rows = [line for file in files for line in (card.folder / file).read_text().splitlines()]
             assert len(rows) > 10
-    assert reader.read(project / "clusters" / "local.yaml").data == {"kind": "local"}
 
 
 def test_init_gives_no_text_to_both_splits(project):

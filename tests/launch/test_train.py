@@ -201,3 +201,45 @@ def test_the_head_file_holds_one_head_and_the_trunk_file_the_trunk_once(finished
     assert set(head) == {"out.weight", "out.bias"}
     trunk = safetensors.torch.load_file(finished / "model" / "trunk" / "model.safetensors")
     assert not any("head" in name for name in trunk)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_sharded_run_loses_alike_resumes_and_leaves_the_same_kind_of_model(finished: Path, recipe: Path, stage: int) -> None:
+    run = trunkline.train(recipe, in_process=True, overrides=[f"engine.zero_stage={stage}"])
+    mine, theirs = (without_times(lines(folder / "metrics.jsonl")) for folder in (run.run, finished))
+    for here, there in zip(mine, theirs, strict=True):
+        names = [name for name in there if name.endswith("/loss")]
+        assert [here[name] for name in names] == pytest.approx([there[name] for name in names], abs=1e-4)
+    loaded, reference = (dict(trunkline.load(folder / "model").network.named_parameters()) for folder in (run.run, finished))
+    assert loaded.keys() == reference.keys()
+    assert all(torch.allclose(loaded[name], reference[name], atol=1e-4) for name in reference)
+
+
+def test_the_best_checkpoint_outlives_the_newest_ones(recipe: Path) -> None:
+    overrides = ["train.evaluate_every=5", "train.keep_last=1", "tasks=[topic]", "optim.lr=1e-9", "optim.head_lr=1e-9"]
+    run = trunkline.train(recipe, in_process=True, overrides=overrides).run
+    best = json.loads((run / "result.json").read_text())["best"]
+    kept = [path.name for path in checkpoint.committed(run / "checkpoints")]
+    assert best["step"] == 5, "with nothing learned the first measured step stays the best"
+    assert kept == ["step-00000020", "step-00000005"]
+
+
+def test_a_task_without_validation_rows_is_trained_and_said_not_to_be_measured(recipe: Path) -> None:
+    card = recipe.parent.parent / "tasks" / "topic" / "card.yaml"
+    card.write_text(card.read_text().replace("rows: rows.jsonl, split: {by: text, validation: 25, test: 0}", "train: rows.jsonl"))
+    result = trunkline.train(recipe, in_process=True, overrides=["tasks=[topic, score]", "train.steps=2"])
+    topic, score = result.tasks
+    assert topic["value"] is None and topic["learned"] is None and score["value"] is not None
+
+
+def test_an_offline_tracker_run_holds_what_metrics_jsonl_holds(recipe: Path) -> None:
+    track = "track.wandb={project: laws, mode: offline}"
+    run = trunkline.train(recipe, in_process=True, overrides=[track, "train.steps=6"]).run
+    (folder,) = (run / "wandb").glob("offline-run-*")
+    (file,) = folder.glob("*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert '"train/global_step"' in said
+    for record in lines(run / "metrics.jsonl"):
+        for name in record.keys() - {"step", "time"}:
+            assert f'"{name}"' in said, name

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from trunkline.batch import Weighting
 from trunkline.build.task import cards_of, make_encoding, make_head, make_loss, make_metrics
@@ -22,7 +21,7 @@ from trunkline.data.store import StoredSplit
 from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.evaluate import Judged
-from trunkline.models.multitask import MultiTask, owner
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.tasks.card import Card
 from trunkline.training.objective import Objective
@@ -44,15 +43,6 @@ class Assembly:
     weighting: Weighting
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
-
-    @property
-    def embeddings(self) -> nn.Module:
-        module: nn.Module = self.model.trunk.embeddings
-        return module
-
-    @property
-    def owner(self) -> Callable[[str], str | None]:
-        return owner
 
     @property
     def perfect(self) -> dict[str, float]:

@@ -9,15 +9,14 @@ from typing import Any
 import torch
 
 from trunkline.build.model import load_model
-from trunkline.build.task import open_source, reading
+from trunkline.build.task import SPLITS, open_source, reading
 from trunkline.data.packing import Table
 from trunkline.data.store import SplitJob, build_all
-from trunkline.errors import ConfigError, nearest
+from trunkline.errors import ConfigError, UsageError, nearest
 from trunkline.evaluate import Judged, baseline, evaluate, skill
 from trunkline.predict import TOKENS_PER_PASS, Model
 from trunkline.registry import METRICS
 from trunkline.tasks.catalog import Catalog, nearest_folder
-from trunkline.tasks.plugin import load_plugin
 
 
 def evaluate_model(
@@ -28,19 +27,20 @@ def evaluate_model(
     catalog: where the cards with the data are, by default `tasks/` near the model or the current folder. A card whose
     fingerprint is not the one the model was trained with is refused.
     """
-    model = load_model(folder)
-    names = list(tasks) if tasks else list(model.tasks)
     place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
     if place is None:
         raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
+    if split not in SPLITS:
+        raise UsageError(f"no split '{split}'. {nearest(split, SPLITS)}")
     cards = Catalog([place])
+    model = load_model(folder, cards)
+    names = list(tasks) if tasks else list(model.tasks)
     return [_one(model, name, cards, place, split, say) for name in names]
 
 
 def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
     served = model.task(name)
     card = catalog.get(name)
-    load_plugin(card)
     if card.fingerprint() != model.manifest["tasks"][name]["fingerprint"]:
         raise ConfigError(
             f"task '{name}' has changed since the model was trained (inputs, target, kind, labels or columns). "

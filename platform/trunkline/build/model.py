@@ -28,6 +28,8 @@ from trunkline.models.multitask import MultiTask
 from trunkline.predict import Model, ServedTask
 from trunkline.registry import TRUNKS
 from trunkline.tasks.card import load_card
+from trunkline.tasks.catalog import Catalog
+from trunkline.tasks.plugin import load_plugin
 
 SCHEMA_VERSION = 1
 
@@ -70,10 +72,16 @@ def write_model(
     temporary.rename(folder)
 
 
-def load_model(folder: str | Path) -> Model:
-    """Opens a model folder; every file is verified first. Raises IntegrityError for what is damaged, missing or newer."""
+def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
+    """Opens a model folder; every file is verified first. Raises IntegrityError for what is damaged, missing or newer.
+
+    catalog: cards whose plugins may hold the model's own heads or metrics; they run first. A model folder brings no code.
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    if catalog is not None:
+        for name in set(manifest["tasks"]) & set(catalog.names()):
+            load_plugin(load_card(catalog.path(name)))
     tokenizer = Tokenizer.load(folder / "trunk", max_length=manifest["max_length"], truncate=manifest["truncate"])
     described = dict(manifest["trunk"])
     make = TRUNKS.get(described.pop("kind"))
@@ -82,7 +90,7 @@ def load_model(folder: str | Path) -> Model:
     trunk = make(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **described)
     heads, tasks = {}, {}
     for name in manifest["tasks"]:
-        card = load_card(folder / "heads" / name / "card.yaml")
+        card = load_card(folder / "heads" / name / "card.yaml", with_data=False)
         encoding = make_encoding(card, tokenizer)
         heads[name] = make_head(card, trunk.width, encoding)
         try:
@@ -132,10 +140,15 @@ def _entry(path: Path) -> dict[str, Any]:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
 def _readme(built: Assembly, results: Sequence[Mapping[str, Any]], lineage: Mapping[str, Any]) -> str:
     count = sum(parameter.numel() for parameter in built.model.trunk.parameters())
     rows = [
-        f"| {r['task']} | {r['kind']} | {r['rows']:,} | {r['metric']} | {r['baseline']:.3f} | {r['value']:.3f} |" for r in results
+        f"| {r['task']} | {r['kind']} | {r['rows']:,} | {r['metric'] or ''} | {_figure(r['baseline'])} | {_figure(r['value'])} |"
+        for r in results
     ]
     table = ["| task | kind | training rows | metric | baseline | validation |", "|---|---|---|---|---|---|", *rows]
     licences = sorted({f"{name}: {card.licence}" for name, card in built.cards.items() if card.licence})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
@@ -37,12 +40,10 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
 
     data = card.data
     make = SOURCES.get(data.format, where=card.where("data", "format"))
-    try:
+    with _placed(card, "data"):
         source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
         if data.split is not None:
             source = HashSplit(source, data.split.by, data.split.validation, data.split.test)
-    except TrunklineError as error:
-        raise error if error.where else type(error)(error.message, where=card.where("data")) from error
     if "train" not in source.splits():
         known = ", ".join(source.splits())
         raise ConfigError(
@@ -64,21 +65,39 @@ def reading(card: Card) -> Reading:
 def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
-    encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+    with _placed(card, "head"):
+        encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
     return encoding
 
 
 def make_head(card: Card, width: int, encoding: Encoding) -> Head:
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
-    head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **given)
+    with _placed(card, "head"):
+        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **given)
     return head
 
 
 def make_loss(card: Card, encoding: Encoding) -> Loss:
+    """Raises ConfigError for a loss that reads targets which rows of this kind do not carry."""
     kind, given = (card.loss.kind, card.loss.arguments) if card.loss else (encoding.default_loss, {})
-    loss: Loss = LOSSES.get(kind, where=card.where("loss"))(**given)
+    with _placed(card, "loss"):
+        loss: Loss = LOSSES.get(kind)(**given)
+    _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    if not loss.reads <= targets.keys():
+        fitting = [name for name in LOSSES.names() if LOSSES.get(name).reads <= targets.keys()]
+        message = f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}"
+        raise ConfigError(message, where=card.where("loss"))
     return loss
+
+
+@contextlib.contextmanager
+def _placed(card: Card, section: str) -> Iterator[None]:
+    """What a part refuses is told with its place in the card."""
+    try:
+        yield
+    except TrunklineError as error:
+        raise error if error.where else type(error)(error.message, where=card.where(section)) from error
 
 
 def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metric]]:
@@ -104,6 +123,7 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
     encoding = make_encoding(card, tokenizer)
     metrics = make_metrics(card, encoding)
     make_loss(card, encoding)
+    make_head(card, 8, encoding)
     lines = [f"{card.name}: {card.head.kind}, metrics {', '.join(metrics)}"]
     for split in source.splits():
         chunk = next(iter(source.read(split)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,12 +62,18 @@ def _show(result: Result, recipe: Path) -> None:
     first = result.tasks[0]["task"] if result.tasks else "TASK"
     data(f"\nrun folder: {run}\n\nnext:")
     for line in (
-        f"trunkline evaluate {model}",
-        f"trunkline predict {model} --task {first} ROWS.jsonl",
-        "trunkline task new NAME --kind classification",
-        f"trunkline train {recipe} --resume    # goes on with a run that was stopped",
+        f"evaluate {model}",
+        f"predict {model} ROWS.jsonl --task {first}",
+        f"task show {first}",
+        "task new NAME --kind classification",
+        f"train {recipe} --resume    # after a run was stopped: goes on where it was",
     ):
-        data(f"  {line}")
+        data(f"  {_program()} {line}")
+
+
+def _program() -> str:
+    """What to type to start this program again."""
+    return "trunkline" if shutil.which("trunkline") else _short(Path(sys.executable).parent / "trunkline")
 
 
 def _short(path: Path) -> str:
@@ -108,13 +115,16 @@ def predict(
     """Answer rows with one task: a JSON line for each."""
     from trunkline.build.model import load_model
     from trunkline.errors import DataError
+    from trunkline.tasks.catalog import Catalog, nearest_folder
 
     try:
         lines = (sys.stdin.read() if str(rows) == "-" else rows.read_text(encoding="utf-8")).splitlines()
-    except FileNotFoundError as error:
-        raise DataError("no such file.", where=str(rows)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise DataError(f"can not be read: {said}.", where=str(rows)) from error
     given = [_row(line, f"{rows}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
-    for answer in load_model(model).predict(task, given):
+    near = nearest_folder(model.resolve()) or nearest_folder(Path.cwd())
+    for answer in load_model(model, Catalog([near]) if near else None).predict(task, given):
         data(json.dumps(answer, ensure_ascii=False))
 
 

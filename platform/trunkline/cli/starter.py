@@ -1,4 +1,4 @@
-"""What `trunkline init` writes: sixty messages to a shop's support, with two tasks, a recipe and a cluster file."""
+"""What `trunkline init` writes: sixty messages to a shop's support, with two tasks and a recipe."""
 
 from __future__ import annotations
 
@@ -99,10 +99,6 @@ train: {steps: 100, tokens_per_step: 512, max_length: 48, evaluate_every: 50, sa
 workers: {count: 1, cpus: 1, gpus: 0}
 track: {wandb: null}            # {project: NAME, mode: offline} records a Weights & Biases run
 """
-CLUSTER = """\
-# Where a run goes. A recipe never says so, and this file never says how to train.
-kind: local
-"""
 README = """\
 # {name}
 
@@ -135,5 +131,4 @@ def files(name: str) -> dict[str, str]:
         "tasks/urgency/train.csv": table(("text", "score"), scores[:TRAIN]),
         "tasks/urgency/validation.csv": table(("text", "score"), scores[TRAIN:]),
         "recipes/first.yaml": RECIPE,
-        "clusters/local.yaml": CLUSTER,
     }

@@ -133,11 +133,11 @@ def build_all(folder: Path | str, jobs: Sequence[SplitJob], workers: int = 1) ->
     problems = Problems()
     results: list[StoredSplit] = []
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for future in [pool.submit(build_split, folder, job) for job in jobs]:
+        for job, future in [(job, pool.submit(build_split, folder, job)) for job in jobs]:
             try:
                 results.append(future.result())
             except TrunklineError as error:
-                problems.add(error)
+                problems.add(type(error)(f"{error.message} (task '{job.name}', {job.split})", where=error.where))
     problems.raise_if_any()
     return results
 

@@ -49,8 +49,12 @@ def train(
     else:
         stated = load_recipe(path, overrides)
         run = _prepared(stated, path, place, tell)
+    if in_process and stated.workers.count > 1:
+        tell(f"training in this process alone: workers.count {stated.workers.count} is not used")
     with RunLock(run):
-        if not run.finished:
+        if run.finished:
+            tell(f"run {run.run_id} is finished already")
+        else:
             _follow(run, stated, in_process=in_process, show=show, resumed=bool(resume))
     return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
 

@@ -48,6 +48,10 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def rows(self) -> Path:
+        return self.path / "rows.jsonl"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 

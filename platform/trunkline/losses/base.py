@@ -12,10 +12,12 @@ from torch import Tensor, nn
 class Loss(nn.Module):
     """forward(outputs, targets) -> [number of targets], unreduced: the objective alone divides, once, by the step's count.
 
-    unit: what one value stands for (token, row, pair, group). group: rows that must come together (1 unless rows couple).
+    unit: what one value stands for (target, row, pair, group). reads: the targets it needs, by name. group: rows that must
+    come together (1 unless rows couple).
     """
 
     unit: ClassVar[str] = "row"
+    reads: ClassVar[frozenset[str]]
     group: int = 1
 
     @abstractmethod

@@ -19,6 +19,7 @@ class CrossEntropy(Loss):
     """
 
     unit = "target"
+    reads = frozenset({"labels"})
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     unit = "target"
+    reads = frozenset({"labels"})
 
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         wanted = F.one_hot(targets["labels"].long(), outputs.shape[-1]).float()

@@ -23,6 +23,7 @@ class InBatch(Loss):
     """
 
     unit = "row"
+    reads = frozenset({"key"})
 
     def __init__(self, *, group: int = 16, temperature: float = 0.05) -> None:
         super().__init__()

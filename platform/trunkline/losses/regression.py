@@ -14,6 +14,8 @@ from trunkline.registry import LOSSES
 class MSE(Loss):
     """(output - target) squared. outputs [R], targets `target` [R] float. Returns [R] in the target's unit, squared."""
 
+    reads = frozenset({"target"})
+
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         return (outputs.float() - targets["target"].float()).square()
 
@@ -21,6 +23,8 @@ class MSE(Loss):
 @LOSSES.register("mae")
 class MAE(Loss):
     """|output - target|. outputs [R], targets `target` [R] float. Returns [R] in the target's unit."""
+
+    reads = frozenset({"target"})
 
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         return (outputs.float() - targets["target"].float()).abs()

@@ -151,7 +151,11 @@ def _from_scratch(architecture: str, *, dropout: float, max_length: int, **sizes
 
 def _pretrained(source: str, dropout: float) -> Any:
     from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
 
+    # transformers would report the pooler that a trunk leaves out, at every load.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     folder = _folder(source)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     for key, value in _dropout(config, dropout).items():

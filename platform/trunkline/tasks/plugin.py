@@ -39,7 +39,7 @@ def load_plugin(card: Card) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = _line(error, path)
-        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        said = f"{type(error).__name__}: {error}".rstrip(": .")
         raise ConfigError(
             f"the plugin of task '{card.name}' failed. {said}. Mend the plugin.", where=f"{shown(path)}:{line}"
         ) from error

@@ -45,6 +45,7 @@ class Engine:
         # Serves tensor-parallel inference only, and would be compiled for 40 s at the first start on a CPU.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.stage = zero_stage
+        self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters() if parameter.requires_grad}
         self.world = torch.distributed.get_world_size()
         config = {
             "train_micro_batch_size_per_gpu": 1,

@@ -1,0 +1,91 @@
+"""How a run is doing: metrics during training, against baselines, and the table it ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trunkline.build.assemble import Assembly
+from trunkline.evaluate import baseline, evaluate, skill
+
+EVALUATED_ROWS = 4000  # of a split during training; the whole split is `trunkline evaluate`'s
+LOWEST = -1e300  # JSON knows no infinity
+
+
+class Judge:
+    """Measures every task on the first rows of its validation split; remembers the latest figures and the best step.
+
+    gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved.
+    """
+
+    def __init__(self, built: Assembly, *, rank: int, world: int, gather: Callable[[Any], list[Any]]) -> None:
+        self.built, self.rank, self.world, self.gather = built, rank, world, gather
+        self.best: dict[str, float] = {"step": 0, "score": LOWEST}
+        self.latest: dict[str, float] = {}
+        self.step = 0
+        self.baselines = {
+            judged.name: baseline(judged, built.tables[judged.name], limit=EVALUATED_ROWS) for judged in built.judged
+        }
+
+    def evaluate(self, step: int, device: torch.device) -> Mapping[str, float]:
+        """Collective. `eval/<task>/<metric>`, and `eval/skill`: the mean share of the way from baseline to perfect."""
+        figures: dict[str, float] = {}
+        skills = []
+        for judged in self.built.judged:
+            found = evaluate(
+                self.built.model,
+                judged,
+                tokens_per_pass=self.built.recipe.train.tokens_per_pass,
+                device=device,
+                rank=self.rank,
+                world=self.world,
+                gather=self.gather,
+                limit=EVALUATED_ROWS,
+            )
+            figures |= {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
+            headline = next(iter(judged.metrics))
+            skills.append(skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name]))
+        if skills:
+            figures["eval/skill"] = sum(skills) / len(skills)
+        self.latest, self.step = figures, step
+        return figures
+
+    def saved(self, step: int) -> None:
+        """A checkpoint of this step is being written: it is the best if it was just measured so."""
+        score = self.latest.get("eval/skill", LOWEST)
+        if self.step == step and score > self.best["score"]:
+            self.best = {"step": step, "score": score}
+
+    def table(self, run: Path) -> list[dict[str, Any]]:
+        """A mapping per task: task, kind, rows, metric (the headline), baseline, value, skill, learned, metrics.
+
+        What was not measured is None. A run resumed after its last step reads its figures back from its metrics.jsonl.
+        """
+        figures = self.latest or _last_evaluation(run)
+        rows = []
+        for name, card in self.built.cards.items():
+            row = {"task": name, "kind": card.head.kind, "rows": len(self.built.tables[name].rows)}
+            judged = next((judged for judged in self.built.judged if judged.name == name), None)
+            metrics = {metric: figures.get(f"eval/{name}/{metric}") for metric in judged.metrics} if judged else {}
+            headline = next(iter(metrics), None)
+            value = metrics[headline] if headline else None
+            measured: dict[str, Any] = dict.fromkeys(("metric", "baseline", "value", "skill", "learned"))
+            if headline is not None and value is not None:
+                base = self.baselines[name][headline]
+                gained = skill(value, base, self.built.perfect[name])
+                measured = {"metric": headline, "baseline": base, "value": value, "skill": gained, "learned": gained > 0}
+            rows.append({**row, **measured, "metrics": metrics})
+        return rows
+
+
+def _last_evaluation(run: Path) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if any(name.startswith("eval/") for name in record):
+            found = {name: value for name, value in record.items() if name.startswith("eval/")}
+    return found
