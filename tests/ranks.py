@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+
+def _send(pipe: Connection, value: object) -> None:
+    """By value: the pipe's own pickling would share tensors through sockets in a TMPDIR that ends with the test."""
+    pipe.send_bytes(pickle.dumps(value))
+
+
+def _receive(pipe: Connection) -> Any:
+    return pickle.loads(pipe.recv_bytes())
 
 
 def _serve(pipe: Connection, rank: int, world: int, store: str) -> None:
@@ -23,14 +33,14 @@ def _serve(pipe: Connection, rank: int, world: int, store: str) -> None:
         "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=datetime.timedelta(seconds=60)
     )
     while True:
-        call = pipe.recv()
+        call = _receive(pipe)
         if call is None:
             break
         function, arguments, settings = call
         try:
-            pipe.send((True, function(*arguments, **settings)))
+            _send(pipe, (True, function(*arguments, **settings)))
         except BaseException:
-            pipe.send((False, traceback.format_exc()))
+            _send(pipe, (False, traceback.format_exc()))
 
 
 class RankError(AssertionError):
@@ -55,13 +65,13 @@ class Ranks:
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, timeout_s: float = 120, **settings: Any) -> list[Any]:
         for pipe in self.pipes:
-            pipe.send((function, arguments, settings))
+            _send(pipe, (function, arguments, settings))
         results = []
         for rank, pipe in enumerate(self.pipes):
             if not pipe.poll(timeout_s):
                 self.close()
                 raise RankError(f"rank {rank} gave no answer within {timeout_s} s: a hang")
-            results.append(pipe.recv())
+            results.append(_receive(pipe))
         failed = [text for fine, text in results if not fine]
         if failed:
             raise RankError("\n".join(failed))

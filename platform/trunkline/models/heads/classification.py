@@ -13,7 +13,7 @@ from trunkline.registry import HEADS, POOLINGS
 class Classification(Head):
     """Pool each row, then one affine map to C logits. Rows (one text or a pair) carry one label in 0..C-1."""
 
-    def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: float = 0.1) -> None:
+    def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: float = 0.0) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)
         self.dropout = nn.Dropout(dropout)

@@ -17,7 +17,7 @@ class Ranking(Head):
     A drawn row is two trunk rows, the query then its candidate. size: width of the vectors, by default the trunk's.
     """
 
-    def __init__(self, width: int, *, pooling: str = "mean", size: int | None = None, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, *, pooling: str = "mean", size: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)
         self.dropout = nn.Dropout(dropout)

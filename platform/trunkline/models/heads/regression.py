@@ -13,7 +13,7 @@ from trunkline.registry import HEADS, POOLINGS
 class Regression(Head):
     """Pool each row, then one affine map to a number. Rows (one text or a pair) carry one float."""
 
-    def __init__(self, width: int, *, pooling: str = "first", dropout: float = 0.1) -> None:
+    def __init__(self, width: int, *, pooling: str = "first", dropout: float = 0.0) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)
         self.dropout = nn.Dropout(dropout)

@@ -15,7 +15,7 @@ from trunkline.registry import HEADS
 class Tagging(Head):
     """An affine map to C logits at the first sub-token of every word. Rows are words with one label each."""
 
-    def __init__(self, width: int, num_labels: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, num_labels: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, num_labels)
