@@ -14,7 +14,7 @@ import pytest
 PLATFORM = Path(__file__).parent.parent / "platform"
 FLOORS = (
     ("errors",),
-    ("registry", "document"),
+    ("registry", "document", "durable"),
     ("config", "cluster", "batch"),
     ("tasks",),
     ("data", "models", "losses", "weighting", "sampling", "metrics", "monitor", "checkpoint"),
@@ -27,7 +27,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PARTS = 4
-SEEN_BY_PARTS = {"errors", "registry", "batch"}
+SEEN_BY_PARTS = {"errors", "registry", "batch", "durable"}
 HEAVY = {"torch", "ray", "deepspeed", "wandb", "transformers"}
 LIGHT_FLOORS = {0, 1, 2, 3, 9}
 MAY_BE_HEAVY = {"batch"}

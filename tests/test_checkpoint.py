@@ -115,13 +115,13 @@ class Died(Exception):
     """A process killed at this point."""
 
 
-@pytest.mark.parametrize("point", ["_write", "_sync", "rename"])
+@pytest.mark.parametrize("point", ["write", "sync", "rename"])
 @pytest.mark.parametrize("call", [1, 2, 3, 4])
 def test_a_save_killed_anywhere_leaves_the_previous_one_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, call: int
 ) -> None:
     write(tmp_path, 100)
-    owner = checkpoint.os if point == "rename" else checkpoint
+    owner = checkpoint.os if point == "rename" else checkpoint.durable
     real, calls = getattr(owner, point), []
 
     def dying(*arguments: object) -> object:

@@ -24,6 +24,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from trunkline import durable
 from trunkline.errors import IntegrityError
 
 SCHEMA_VERSION = 1
@@ -92,12 +93,12 @@ def save(
             {"schema_version": SCHEMA_VERSION, "step": step, "files": entries}, indent=1, sort_keys=True
         ).encode()
         _write(folder / MANIFEST, manifest)
-        _sync(folder)
+        durable.sync(folder)
         shutil.rmtree(final, ignore_errors=True)  # an uncommitted or damaged one of the same step
         os.rename(folder, final)
-        _sync(root)
+        durable.sync(root)
         _write(final / COMMIT, hashlib.sha256(manifest).hexdigest().encode())
-        _sync(final)
+        durable.sync(final)
     gather(None)
     return final
 
@@ -179,10 +180,7 @@ def name_of(step: int) -> str:
 
 
 def _write(path: Path, content: bytes) -> dict[str, Any]:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    durable.write(path, content)
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
@@ -196,11 +194,3 @@ def _check(path: Path, entry: Mapping[str, Any]) -> None:
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
             raise IntegrityError(f"{path.name} does not have the SHA-256 of the manifest: it is damaged.", where=str(path.parent))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

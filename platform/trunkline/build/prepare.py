@@ -11,6 +11,7 @@ from pathlib import Path
 
 import filelock
 
+from trunkline import durable
 from trunkline.build.assemble import make_model, make_stream, make_weighting
 from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
@@ -174,6 +175,5 @@ def _write_run(
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):
         splits.setdefault(job.name, {})[job.split] = str(split.path.resolve())
-    temporary = run / "prepared.json.tmp"
-    temporary.write_text(json.dumps({"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits}, indent=1))
-    os.replace(temporary, run / "prepared.json")
+    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits}
+    durable.replace(run / "prepared.json", json.dumps(prepared, indent=1))

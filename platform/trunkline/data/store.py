@@ -19,6 +19,7 @@ import pyarrow
 import pyarrow.fs
 import pyarrow.ipc
 
+from trunkline import durable
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import content_hash, digest
 from trunkline.data.rows import Ragged, Rows, Target, join
@@ -193,24 +194,9 @@ def _write(path: Path, rows: Rows, job: SplitJob) -> None:
         "size_bytes": temporary.stat().st_size,
         "sha256": content_hash(str(temporary), pyarrow.fs.LocalFileSystem(), remember=False),
     }
-    _commit(temporary, path)
+    durable.commit(temporary, path)
     temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    _commit(temporary, _index_path(path))
-
-
-def _commit(temporary: Path, path: Path) -> None:
-    """Makes the bytes durable, then visible under their name, then the name durable."""
-    _sync(temporary)
-    os.replace(temporary, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.commit(temporary, _index_path(path))
 
 
 def _index_path(path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trunkline import checkpoint
+from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
 from trunkline.build.model import write_model
@@ -175,9 +175,7 @@ class Worker:
             parameters = {name: entry["param"] for name, entry in state.items()}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
-            temporary = self.folder.result.with_suffix(".tmp")
-            temporary.write_text(json.dumps({**result, "steps": self.recipe.train.steps}, indent=1))
-            os.replace(temporary, self.folder.result)
+            durable.replace(self.folder.result, json.dumps({**result, "steps": self.recipe.train.steps}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
 
@@ -194,4 +192,4 @@ def _keep_rows(path: Path, last_step: int) -> None:
     """rows.jsonl up to the step resumed from, a line torn by a crash dropped."""
     if path.is_file():
         whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= last_step))
+        durable.replace(path, "".join(line for line in whole if json.loads(line)["step"] <= last_step))

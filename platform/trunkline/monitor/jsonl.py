@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from trunkline import durable
 from trunkline.monitor.redact import redacted
 from trunkline.monitor.shield import sentence
 
@@ -92,10 +93,7 @@ def _keep_until(path: Path, last_step: float) -> None:
     try:
         with path.open("rb") as lines, kept.open("wb") as new:
             new.writelines(line for line in lines if _stands(line, last_step))
-            new.flush()
-            os.fsync(new.fileno())
-        kept.replace(path)
-        _sync_folder(path.parent)
+        durable.commit(kept, path)
     finally:
         kept.unlink(missing_ok=True)
 
@@ -108,11 +106,3 @@ def _stands(line: bytes, last_step: float) -> bool:
     except ValueError:
         return False
     return isinstance(record, dict) and record.get("step", 0) <= last_step
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -63,9 +64,9 @@ class _Columnar(FileSource):
                 yield _chunk(batch, location.shown, first)
             first += batch.num_rows
 
+    @abstractmethod
     def batches(self, location: Location) -> Iterator[pyarrow.RecordBatch]:
         """Record batches of at most a chunk's rows."""
-        raise NotImplementedError
 
 
 def _chunk(batch: pyarrow.RecordBatch, shown: str, first: int) -> Chunk:
