@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,12 @@ class Judge:
         self.baselines = {
             judged.name: baseline(judged, built.tables[judged.name], limit=EVALUATED_ROWS) for judged in built.judged
         }
+
+    @functools.cached_property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Task -> metric -> what a constant guess gets on the same rows."""
+        tables = self.built.tables
+        return {judged.name: baseline(judged, tables[judged.name], limit=EVALUATED_ROWS) for judged in self.built.judged}
 
     def evaluate(self, step: int, device: torch.device) -> Mapping[str, float]:
         """Collective. `eval/<task>/<metric>`, and `eval/skill`: the mean share of the way from baseline to perfect."""

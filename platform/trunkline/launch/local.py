@@ -14,6 +14,7 @@ from typing import Any
 from trunkline.build.prepare import prepare, project_folder
 from trunkline.config import Recipe, load_recipe
 from trunkline.errors import UsageError
+from trunkline.launch.ray_train import embedded_ray, run_with_ray
 from trunkline.launch.runs import RunFolder, RunLock, find_run, new_run
 
 
@@ -40,22 +41,20 @@ def train(
     path = Path(recipe)
     place = Path(outputs) if outputs is not None else project_folder(path) / "outputs"
     tell = say or (lambda _: None)
-    if resume:
-        if overrides:
-            raise UsageError("a resumed run keeps its recipe: -s and --resume do not go together. Start a new run to change it.")
-        run = find_run(place, resume if isinstance(resume, str) else None, path)
-        stated = load_recipe(run.recipe)
-        tell(f"resuming {run.run_id}")
-    else:
-        stated = load_recipe(path, overrides)
-        run = _prepared(stated, path, place, tell)
+    if resume and overrides:
+        raise UsageError("a resumed run keeps its recipe: -s and --resume do not go together. Start a new run to change it.")
+    kept = find_run(place, resume if isinstance(resume, str) else None, path) if resume else None
+    stated = load_recipe(kept.recipe) if kept else load_recipe(path, overrides)
+    in_process = in_process or stated.workers.count == 0
     if in_process and stated.workers.count > 1:
         tell(f"training in this process alone: workers.count {stated.workers.count} is not used")
+    run = kept or _prepared(stated, path, place, tell)
     with RunLock(run):
         if run.finished:
             tell(f"run {run.run_id} is finished already")
         else:
-            _follow(run, stated, in_process=in_process, show=show, resumed=bool(resume))
+            tell(f"{'resuming' if kept else 'run'} {run.run_id}")
+            _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None)
     return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
 
 
@@ -67,7 +66,6 @@ def _prepared(recipe: Recipe, path: Path, outputs: Path, tell: Callable[[str], N
     except BaseException:
         _remove(run.path)
         raise
-    tell(f"run {run.run_id}")
     return run
 
 
@@ -90,12 +88,11 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
     if show:
         watcher.start()
     try:
-        if in_process or recipe.workers.count == 0:
+        if in_process:
             run_here(run, recipe)
         else:
-            from trunkline.launch.ray_train import run_with_ray
-
-            run_with_ray(run, recipe)
+            with embedded_ray(recipe):
+                run_with_ray(run, recipe)
     finally:
         stop.set()
         if show:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trunkline.config import Recipe
-from trunkline.errors import TrunklineError
+from trunkline.errors import EnvironmentProblem, TrunklineError
 from trunkline.launch.runs import RunFolder
+from trunkline.monitor.jsonl import Jsonl
 
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
@@ -25,57 +28,72 @@ ENVIRONMENT = {
 }
 
 
-def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
-    """Trains the prepared run on `recipe.workers.count` workers; returns when it is finished.
+@contextlib.contextmanager
+def embedded_ray(recipe: Recipe) -> Iterator[None]:
+    """A Ray of our own on this machine while the block runs; one this process is connected to already is used and left.
 
-    Raises the worker's own TrunklineError if that is what ended it, after no retry: a wrong recipe stays wrong.
+    Raises EnvironmentProblem if Ray does not come up.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import logging
-
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
-    workers = recipe.workers
-    backend = "nccl" if workers.gpus else "gloo"
     owned = not ray.is_initialized()
     if owned:
-        ray.init(
-            num_cpus=max(1, workers.count * workers.cpus),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 * 1024 * 1024,
-        )
+        cpus = max(1, recipe.workers.count * recipe.workers.cpus)
+        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        try:
+            ray.init(num_cpus=cpus, object_store_memory=100 * 1024 * 1024, **quiet)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise EnvironmentProblem(f"Ray does not start here: {error}. Train without it: --in-process.") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        trainer = TorchTrainer(
-            in_worker,
-            train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
-            torch_config=TorchConfig(backend=backend, timeout_s=600),
-            scaling_config=ScalingConfig(
-                num_workers=workers.count,
-                use_gpu=workers.gpus > 0,
-                resources_per_worker={"CPU": workers.cpus, "GPU": workers.gpus},
-            ),
-            run_config=RunConfig(
-                name=f"{run.run_id}-a{_attempt(run)}",
-                storage_path=str((run.path / "ray").resolve()),
-                failure_config=FailureConfig(max_failures=RESTARTS),
-            ),
-        )
-        trainer.fit()
-    except Exception as error:
-        raise _cause(error) from error
+        yield
     finally:
         if owned:
             ray.shutdown()
 
 
+def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
+    """Trains the prepared run on `recipe.workers.count` workers of the Ray that is up; returns when it is finished.
+
+    A lost worker is replaced: a new attempt goes on from the newest checkpoint, up to `RESTARTS` times. A TrunklineError of
+    a worker is raised as itself, after no retry: a wrong recipe stays wrong.
+    """
+    for attempt in range(RESTARTS + 1):
+        try:
+            _trainer(run, recipe).fit()
+            return
+        except Exception as error:
+            cause = _cause(error)
+            if isinstance(cause, TrunklineError) or attempt == RESTARTS:
+                raise cause from error
+            events = Jsonl(run.path)
+            events.event("attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, error=str(error).strip()[-500:])
+            events.close()
+
+
+def _trainer(run: RunFolder, recipe: Recipe) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    workers = recipe.workers
+    each = {"CPU": workers.cpus, "GPU": workers.gpus}
+    return TorchTrainer(
+        in_worker,
+        train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
+        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=600),
+        scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=each),
+        run_config=RunConfig(
+            name=f"{run.run_id}-a{_attempt(run)}",
+            storage_path=str((run.path / "ray").resolve()),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+
+
 def in_worker(config: Mapping[str, Any]) -> None:
-    """Runs in each Ray worker. A user's mistake is written down and ends the run without a retry."""
+    """Runs in each Ray worker."""
     os.environ["LOCAL_SIZE"] = os.environ.get("LOCAL_WORLD_SIZE", "1")
     if not _has_gpu():
         os.environ["DS_ACCELERATOR"] = "cpu"
