@@ -12,6 +12,7 @@ from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, join
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
@@ -83,6 +84,14 @@ def test_the_dummy_is_one_row_that_collates_like_any_other(kind: str, tokenizer:
         name: (value.dtype, (1, *value.shape[1:])) for name, value in others.items()
     }
     assert join([real, dummy]).targets.keys() == real.targets.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_without_ordinary_tokens_has_a_dummy_too(kind: str) -> None:
+    encoding = make(kind, Words().build(()))
+    tokens, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    assert len({len(value) for value in targets.values()}) == 1
+    assert (targets.get("positions", np.zeros(1)) < len(tokens)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -93,8 +93,9 @@ class Tagging(Encoding):
 
     def dummy(self) -> Rows:
         encoded = self.dummy_tokens()
-        position = np.flatnonzero(encoded.tokens.values == self.tokenizer.normal_ids[0])[:1]
-        targets = {"positions": Ragged.of([position]), "labels": Ragged.of([[0]], np.int64)}
+        # The first token where the vocabulary has no ordinary one, as in `task check`.
+        position = int(np.isin(encoded.tokens.values, self.tokenizer.normal_ids[:1]).argmax())
+        targets = {"positions": Ragged.of([[position]]), "labels": Ragged.of([[0]], np.int64)}
         return self.one_text_rows(encoded, np.ones(1), targets)
 
     def head_arguments(self) -> dict[str, Any]:
