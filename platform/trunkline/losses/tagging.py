@@ -33,17 +33,19 @@ class CRF(Loss):
 
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         tables, labels, place = outputs.float(), targets["labels"].long(), targets["place"].long()
-        first = torch.nonzero(place == 0).squeeze(-1)  # [R]
-        lengths = torch.diff(first, append=first.new_tensor([len(place)]))
-        row = torch.arange(len(first), device=place.device)
+        # Word by word from the back, long rows first, so that the rows still going on are a prefix: no padding, and one gather.
+        row = (place == 0).cumsum(0) - 1
+        rank = torch.bincount(row).argsort(descending=True, stable=True).argsort()
+        order = (place * len(rank) + rank[row]).argsort()
+        sizes = torch.bincount(place).tolist()
         before = F.pad(labels[:-1], (1, 0))  # at a row's first word any label will do
-        ahead = tables.new_zeros(len(first), tables.shape[-1])  # log Z of the next word [R, C]
+        parts = zip(*(value[order].split(sizes) for value in (tables, before, labels)), strict=True)
+        ahead = tables.new_zeros(0, tables.shape[-1])  # log Z of the next word [rows that have one, C]
         values = []
-        for number in reversed(range(int(lengths.max()))):
-            word = first + torch.clamp(lengths - 1, max=number)  # [R]; rows that have ended repeat their last word
-            scores = tables[word] + ahead[:, None]  # [R, C, C]
-            total = scores.logsumexp(-1)  # [R, C]
-            values.append(total[row, before[word]] - scores[row, before[word], labels[word]])
-            ahead = torch.where((lengths > number)[:, None], total, ahead)
-        own_row = torch.repeat_interleave(row, lengths, output_size=len(place))
-        return torch.stack(values[::-1])[place, own_row]
+        for table, previous, own in reversed(list(parts)):
+            ended = tables.new_zeros(len(own) - len(ahead), tables.shape[-1])
+            scores = table + torch.cat([ahead, ended])[:, None]  # [rows, C, C]
+            ahead = scores.logsumexp(-1)
+            here = torch.arange(len(own), device=place.device)
+            values.append(ahead[here, previous] - scores[here, previous, own])
+        return torch.cat(values[::-1])[order.argsort()]

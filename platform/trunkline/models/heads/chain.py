@@ -42,21 +42,22 @@ def best_path(tables: Tensor, place: Tensor, allowed: Tensor | None) -> Tensor:
     if not len(place):
         return place.long()
     place = place.long()
-    first = torch.nonzero(place == 0).squeeze(-1)  # [R]
-    lengths = torch.diff(first, append=first.new_tensor([len(place)]))
     if allowed is not None:
         may = torch.where((place == 0)[:, None, None], allowed[-1].expand_as(allowed[:-1]), allowed[:-1])
         tables = tables.masked_fill(~may, float("-inf"))
-    ahead = tables.new_zeros(len(first), tables.shape[-1])  # best score of what follows [R, C]
+    # Word by word, long rows first, so that the rows still going on are a prefix.
+    row = (place == 0).cumsum(0) - 1
+    rank = torch.bincount(row).argsort(descending=True, stable=True).argsort()
+    order = (place * len(rank) + rank[row]).argsort()
+    ahead = tables.new_zeros(0, tables.shape[-1])  # best score of what follows [rows that go on, C]
     choices = []
-    for number in reversed(range(int(lengths.max()))):
-        score, choice = (tables[first + torch.clamp(lengths - 1, max=number)] + ahead[:, None]).max(-1)  # [R, C]
+    for table in reversed(tables[order].split(torch.bincount(place).tolist())):
+        ended = tables.new_zeros(len(table) - len(ahead), tables.shape[-1])
+        ahead, choice = (table + torch.cat([ahead, ended])[:, None]).max(-1)  # [rows, C]
         choices.append(choice)
-        ahead = torch.where((lengths > number)[:, None], score, ahead)
-    row = torch.arange(len(first), device=place.device)
-    label = torch.zeros_like(row)
+    label = torch.zeros(len(rank), dtype=torch.long, device=place.device)
     path = []
     for choice in reversed(choices):
-        label = choice[row, label]  # rows that have ended walk on, unread
+        label = choice.gather(1, label[: len(choice), None]).squeeze(1)
         path.append(label)
-    return torch.stack(path)[place, torch.repeat_interleave(row, lengths, output_size=len(place))]
+    return torch.cat(path)[order.argsort()]
