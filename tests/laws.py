@@ -141,7 +141,7 @@ def train(
         units = flow.next_step(number)
         packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
         set_learning_rates(engine.param_groups, 1.0)
-        observed = _faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)
+        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)
         run.losses.append(observed.losses.tolist())
         run.rows.append(packs.rows)
         run.micro_batches.append(len(packs.batches))
@@ -155,7 +155,7 @@ def train(
 FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not reseeded")
 
 
-def _faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
+def faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
     """run_step with one formula of the field's mistakes in it (traps 3, 4, 15, 25)."""
     if fault == "generator not reseeded":
         kept, steps.seed_dropout = steps.seed_dropout, lambda *_: None

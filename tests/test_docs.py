@@ -18,6 +18,7 @@ from trunkline.cli.app import main
 from trunkline.cli.starter import files as starter_files
 from trunkline.config import load_recipe
 from trunkline.errors import TrunklineError
+from trunkline.losses import LOSSES
 from trunkline.registry import REGISTRIES
 from trunkline.tasks.card import check_parts, load_card
 from trunkline.tasks.plugin import load_plugin, module_name
@@ -301,7 +302,7 @@ def test_a_wrong_command_is_found(planted, fault, fence, show_help):
 @pytest.mark.parametrize(
     ("check", "old", "new", "fault"),
     [
-        (wrong_parts, "`in_batch`, ", "", "| losses | `binary_cross_entropy`, `cross_entropy`, `in_batch`, `mae`, `mse` |"),
+        (wrong_parts, "`in_batch`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} |"),
         (wrong_parts, "| weightings |", "| wieghtings |", "| weightings | `static`, `uncertainty` |"),
         (wrong_map, "  losses/ ", "  loses/ ", "losses"),
         (wrong_map, "  predict.py ", "  predict ", "predict.py"),

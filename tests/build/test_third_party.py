@@ -12,6 +12,7 @@ import pytest
 
 import trunkline
 from small_project import write_project
+from trunkline.errors import ConfigError
 
 HEAD = '''
 from torch import nn
@@ -99,7 +100,7 @@ def test_without_that_package_its_head_is_an_unknown_name(tmp_path: Path) -> Non
     card = recipe.parent.parent / "tasks" / "deep_topic" / "card.yaml"
     card.parent.mkdir()
     card.write_text(CARD.lstrip())
-    with pytest.raises(trunkline.errors.ConfigError, match=r"card\.yaml:5:\d+: head\.kind: no .* named 'deep_classification'"):
+    with pytest.raises(ConfigError, match=r"card\.yaml:5:\d+: head\.kind: no .* named 'deep_classification'"):
         trunkline.train(recipe, in_process=True, overrides=["tasks=[deep_topic]"])
 
 
@@ -186,7 +187,7 @@ def test_a_loss_that_does_not_fit_the_kind_is_refused_with_those_that_do(tmp_pat
     recipe = write_project(tmp_path / "project")
     card = recipe.parent.parent / "tasks" / "topic" / "card.yaml"
     card.write_text(card.read_text() + f"loss: {loss}\n")
-    with pytest.raises(trunkline.errors.ConfigError, match=rf"card\.yaml:6:7: loss: loss '{loss}' does not fit .*{known}"):
+    with pytest.raises(ConfigError, match=rf"card\.yaml:6:7: loss: loss '{loss}' does not fit .*{known}"):
         trunkline.train(recipe, in_process=True, overrides=["tasks=[topic]"])
     assert not list((recipe.parent.parent / "outputs").iterdir())
 

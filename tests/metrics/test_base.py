@@ -15,18 +15,24 @@ from trunkline.registry import METRICS
 
 GIVEN = {
     "classification": {"scores", "prediction", "target"},
+    "multilabel": {"scores", "prediction", "target"},
     "regression": {"prediction", "target"},
-    "tagging": {"prediction", "target"},
+    "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
     "ranking": {"query", "candidate", "key", "query_key"},
 }
 FITS = {
-    "classification": {"accuracy", "macro_f1", "mcc", "log_loss"},
-    "regression": {"pearson", "spearman", "mse", "mae"},
-    "tagging": {"accuracy", "macro_f1", "mcc"},
+    "classification": {
+        *("accuracy", "macro_f1", "micro_f1", "mcc", "log_loss"),
+        *("auroc", "mean_average_precision", "calibration_error"),
+    },
+    "multilabel": {"macro_f1", "micro_f1", "auroc", "mean_average_precision", "jaccard"},
+    "regression": {"pearson", "spearman", "mse", "mae", "r2"},
+    "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
     "ranking": {"recall_at_1", "mrr"},
 }
+TAGS = np.array(["O", "B-A", "I-A", "B-B"])
 
 
 def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarray]]]:
@@ -45,6 +51,10 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
             "prediction": rng.integers(0, 4, targets),
             "target": rng.integers(0, 4, targets),
         }
+        if kind == "multilabel":
+            whole |= {"prediction": rng.integers(0, 2, (1, 4)), "target": rng.integers(0, 2, (1, 4))}
+        if kind == "tagging":
+            whole |= {"place": np.arange(targets), "tag": TAGS[whole["target"]], "predicted_tag": TAGS[whole["prediction"]]}
         if kind == "regression":
             whole |= {"prediction": rng.normal(size=1).astype(np.float32), "target": rng.normal(size=1).astype(np.float32)}
         made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
@@ -100,6 +110,10 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
     for _, records in whole:
         if kind == "classification":
             records["scores"] = np.eye(4)[records["target"]] * 1000
+        if kind == "multilabel":
+            records["scores"] = records["target"] * 2.0 - 1
+        if kind == "tagging":
+            records["predicted_tag"] = records["tag"]
         if kind == "ranking":
             vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.metrics.classification import Accuracy, LogLoss, MacroF1, Mcc
+from trunkline.errors import ConfigError
+from trunkline.metrics.classification import Accuracy, CalibrationError, LogLoss, MacroF1, Mcc, MicroF1
 
 
 def compute(metric, **records):
@@ -66,3 +67,43 @@ def test_log_loss_does_not_change_when_all_logits_of_a_row_are_shifted() -> None
 
 def test_log_loss_of_equal_scores_is_the_log_of_the_number_of_classes() -> None:
     assert compute(LogLoss(), scores=np.zeros((3, 7), np.float32), target=np.array([0, 3, 6])) == pytest.approx(np.log(7))
+
+
+def test_micro_f1_counts_all_classes_together_and_is_the_accuracy_of_single_labels() -> None:
+    prediction, target = np.array([[1, 1, 0], [0, 1, 0]]), np.array([[1, 0, 0], [0, 1, 1]])
+    # right 2, predicted 3, true 3
+    assert compute(MicroF1(), prediction=prediction, target=target) == pytest.approx(2 * 2 / 6)
+    assert compute(MicroF1(), prediction=PREDICTION, target=TARGET) == pytest.approx(4 / 6)
+
+
+def test_macro_f1_of_label_sets_is_the_mean_of_the_labels_worked_by_hand() -> None:
+    prediction, target = np.array([[1, 1, 0, 0], [0, 1, 0, 0]]), np.array([[1, 0, 0, 0], [0, 1, 1, 0]])
+    # label 0: 2*1/2; label 1: 2*1/(2+1); label 2: 0/1; label 3 stands nowhere
+    assert compute(MacroF1(), prediction=prediction, target=target) == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+@pytest.mark.parametrize("metric", [MicroF1, MacroF1])
+def test_f1_of_rows_without_any_label_is_zero(metric: type) -> None:
+    assert compute(metric(), prediction=np.zeros((3, 2)), target=np.zeros((3, 2))) == 0.0
+
+
+def test_calibration_error_of_four_rows_worked_by_hand() -> None:
+    # two rows at confidence 0.9, one of them right; two at 0.6, both right: bins (0.8, 1] and (0.6, 0.8] of five
+    scores = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.35, 0.65], [0.35, 0.65]]))
+    target = np.array([0, 1, 1, 1])
+    expected = 2 / 4 * abs(0.5 - 0.9) + 2 / 4 * abs(1 - 0.65)
+    assert compute(CalibrationError(num_bins=5), scores=scores, target=target) == pytest.approx(expected)
+
+
+def test_calibration_error_of_one_bin_is_accuracy_minus_mean_confidence() -> None:
+    rng = np.random.default_rng(2)
+    scores, target = rng.normal(size=(50, 3)), rng.integers(0, 3, 50)
+    confidence = (np.exp(scores) / np.exp(scores).sum(1, keepdims=True)).max(1)
+    expected = abs((scores.argmax(1) == target).mean() - confidence.mean())
+    assert compute(CalibrationError(num_bins=1), scores=scores, target=target) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, True, "15"])
+def test_a_wrong_number_of_bins_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="num_bins must be a whole number of at least 1"):
+        CalibrationError(num_bins=wrong)

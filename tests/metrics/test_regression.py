@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trunkline.metrics.regression import Mae, Mse, Pearson, Spearman
+from trunkline.metrics.regression import R2, Mae, Mse, Pearson, Spearman
 
 ALL = [Pearson, Spearman, Mse, Mae]
 
@@ -55,3 +55,20 @@ def test_correlation_holds_at_the_ends_of_the_range() -> None:
 @pytest.mark.parametrize("metric", ALL)
 def test_a_prediction_that_is_no_number_is_never_a_good_figure(metric: type) -> None:
     assert math.isnan(compute(metric(), [1.0, math.nan, 3.0], [1.0, 2.0, 3.0]))
+
+
+def test_r2_worked_by_hand() -> None:
+    # errors 1, 0, 1: 2; deviations from 2: 1, 0, 1 times two: 8
+    assert compute(R2(), [1, 2, 3], [0, 2, 4]) == pytest.approx(1 - 2 / 8)
+
+
+def test_r2_of_the_mean_is_zero_and_of_a_constant_target_too() -> None:
+    assert compute(R2(), [2, 2, 2], [1, 2, 3]) == 0.0
+    assert compute(R2(), [1, 2, 3], [5, 5, 5]) == 0.0
+
+
+@pytest.mark.parametrize("metric", [*ALL, R2])
+def test_of_several_numbers_a_row_it_is_the_mean_over_them(metric: type) -> None:
+    prediction, target = np.random.default_rng(4).normal(size=(2, 30, 3)).astype(np.float32)
+    single = [compute(metric(), prediction[:, column], target[:, column]) for column in range(3)]
+    assert compute(metric(), prediction, target) == pytest.approx(np.mean(single))

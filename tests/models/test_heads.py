@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 from trunkline.batch import RowIndex
+from trunkline.models.heads.chain import best_path
 from trunkline.models.heads.classification import Classification
 from trunkline.models.heads.masked_language import MaskedLanguage
+from trunkline.models.heads.multilabel import Multilabel
 from trunkline.models.heads.ranking import Ranking
 from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
@@ -31,8 +35,14 @@ def test_a_pooling_is_its_formula_row_by_row(name: str, by_row: object) -> None:
 
 def test_outputs_have_one_entry_per_row_or_per_target() -> None:
     assert Classification(3, 5)(HIDDEN, ROWS).shape == (4, 5)
+    assert Multilabel(3, 5)(HIDDEN, ROWS).shape == (4, 5)
     assert Regression(3)(HIDDEN, ROWS).shape == (4,)
+    assert Regression(3, 1)(HIDDEN, ROWS).shape == (4, 1)
+    assert Regression(3, 2)(HIDDEN, ROWS).shape == (4, 2)
+    assert Regression(3, log_var=True)(HIDDEN, ROWS).shape == (4, 2)
+    assert Regression(3, 5, log_var=True)(HIDDEN, ROWS).shape == (4, 5, 2)
     assert Tagging(3, 6)(HIDDEN, ROWS).shape == (3, 6)
+    assert Tagging(3, 6, transitions=True)(HIDDEN, ROWS).shape == (3, 6, 6)
     assert MaskedLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
     assert Ranking(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
 
@@ -65,3 +75,65 @@ def test_a_task_may_bear_the_name_of_a_module_method() -> None:
     model = MultiTask(torch.nn.Identity(), {"keys": Regression(3), "type": Regression(3)})
     assert {owner(name) for name, _ in model.named_parameters()} == {"keys", "type"}
     assert isinstance(model.head("keys"), Regression)
+
+
+def test_a_regression_with_a_variance_is_judged_by_its_mean() -> None:
+    outputs = torch.arange(20.0).view(2, 5, 2)
+    assert torch.equal(Regression(3, 5, log_var=True).summary(outputs, {}), outputs[..., 0])
+    assert torch.equal(Regression(3, 5).summary(outputs[..., 0], {}), outputs[..., 0])
+
+
+LENGTHS_OF_WORDS = [3, 1, 4]
+PLACE = torch.cat([torch.arange(length) for length in LENGTHS_OF_WORDS])
+
+
+def chained() -> tuple[Tagging, RowIndex, torch.Tensor]:
+    """A head with random transitions, eight words in three rows, its tables [8, 3, 3]."""
+    torch.manual_seed(0)
+    head = Tagging(3, 3, transitions=True).eval()
+    assert head.chain is not None
+    for parameter in head.chain.parameters():
+        torch.nn.init.normal_(parameter)
+    lengths = torch.tensor(LENGTHS_OF_WORDS)
+    rows = RowIndex(lengths.cumsum(0) - lengths, lengths, torch.repeat_interleave(torch.arange(3), lengths), torch.arange(8))
+    return head, rows, head(torch.randn(8, 3), rows)
+
+
+def test_a_chains_table_is_logit_plus_transition_with_start_and_end_at_the_ends_of_each_row() -> None:
+    torch.manual_seed(1)
+    head, rows, _ = chained()
+    hidden, chain = torch.randn(8, 3), head.chain
+    assert chain is not None
+    tables, logits = head(hidden, rows), head.out(hidden)
+    assert torch.allclose(tables[1], logits[1] + chain.transitions)  # in the middle of row 0
+    assert torch.allclose(tables[2], logits[2] + chain.transitions + chain.end)  # its last word
+    assert torch.allclose(tables[3], (logits[3] + chain.start + chain.end).expand(3, 3))  # row 1 is one word
+    assert torch.allclose(tables[4], (logits[4] + chain.start).expand(3, 3))
+
+
+def best_by_trying(tables: torch.Tensor, allowed: torch.Tensor) -> list[int]:
+    def score(path: tuple[int, ...]) -> float:
+        steps = zip(tables, (-1, *path), path, strict=False)
+        return sum(float(table[max(a, 0), b]) if allowed[a, b] else float("-inf") for table, a, b in steps)
+
+    return list(max(itertools.product(range(3), repeat=len(tables)), key=score))
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_the_predicted_path_is_the_best_of_all_allowed_ones(free: bool) -> None:
+    _, _, tables = chained()
+    # O, B, I: an I comes after B or I only
+    allowed = torch.ones(4, 3, dtype=torch.bool) if free else torch.tensor([[1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 1, 0]]).bool()
+    found = best_path(tables, PLACE, None if free else allowed)
+    expected = [best_by_trying(own, allowed) for own in tables.detach().split(LENGTHS_OF_WORDS)]
+    assert [own.tolist() for own in found.split(LENGTHS_OF_WORDS)] == expected
+    assert best_path(tables[:0], PLACE[:0], None).tolist() == []
+
+
+def test_a_constrained_head_never_opens_a_row_with_an_inside_tag_and_a_free_one_may() -> None:
+    follows = [[1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 1, 0]]
+    tables = torch.zeros(2, 3, 3)
+    tables[:, :, 2] = 5.0
+    place = {"place": torch.tensor([0, 1])}
+    assert Tagging(3, 3, follows, True).summary(tables, place).tolist() == [1, 2]
+    assert Tagging(3, 3, follows, True, constrained=False).summary(tables, place).tolist() == [2, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,24 +72,36 @@ def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
 
 
 def make_head(card: Card, width: int, encoding: Encoding) -> Head:
+    """The head as the card, the encoding and the loss want it."""
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
+    asked = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
     with _placed(card, "head"):
-        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **given)
+        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **asked, **given)
     return head
 
 
 def make_loss(card: Card, encoding: Encoding) -> Loss:
-    """Raises ConfigError for a loss that reads targets which rows of this kind do not carry."""
-    kind, given = (card.loss.kind, card.loss.arguments) if card.loss else (encoding.default_loss, {})
+    """Raises ConfigError for a loss that reads targets which rows of this kind do not carry, asks of the head what it does not
+    have, or has arguments that do not fit the labels."""
+    kind, given = _loss_kind(card, encoding), card.loss.arguments if card.loss else {}
     with _placed(card, "loss"):
         loss: Loss = LOSSES.get(kind)(**given)
-    _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
-    if not loss.reads <= targets.keys():
-        fitting = [name for name in LOSSES.names() if LOSSES.get(name).reads <= targets.keys()]
-        message = f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}"
-        raise ConfigError(message, where=card.where("loss"))
+        _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+        taken = inspect.signature(HEADS.get(card.head.kind)).parameters
+        fitting = [
+            name
+            for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
+            if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
+        ]
+        if kind not in fitting:
+            raise ConfigError(f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}")
+        loss.check(encoding.head_arguments())
     return loss
+
+
+def _loss_kind(card: Card, encoding: Encoding) -> str:
+    return card.loss.kind if card.loss else encoding.default_loss
 
 
 @contextlib.contextmanager

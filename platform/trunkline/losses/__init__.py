@@ -2,8 +2,16 @@
 
 LOSSES = {
     "cross_entropy": "classification",
-    "binary_cross_entropy": "classification",
+    "focal": "classification",
+    "hinge": "classification",
+    "binary_cross_entropy": "multilabel",
+    "asymmetric": "multilabel",
+    "soft_margin": "multilabel",
     "mse": "regression",
     "mae": "regression",
+    "huber": "regression",
+    "log_cosh": "regression",
+    "heteroscedastic": "regression",
+    "crf": "tagging",
     "in_batch": "ranking",
 }

@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from trunkline.errors import ConfigError
 
 
 class Loss(nn.Module):
     """forward(outputs, targets) -> [number of targets], unreduced: the objective alone divides, once, by the step's count.
 
-    unit: what one value stands for (target, row, pair, group). reads: the targets it needs, by name. group: rows that must
-    come together (1 unless rows couple).
+    unit: what one value stands for (target, row, pair, group). reads: the targets it needs, by name. asks: what it wants of the
+    head's constructor, handed over as the encoding's `head_arguments` are; a head that does not take it does not fit. group:
+    rows that must come together (1 unless rows couple).
     """
 
     unit: ClassVar[str] = "row"
     reads: ClassVar[frozenset[str]]
+    asks: ClassVar[Mapping[str, Any]] = {}
     group: int = 1
+
+    @classmethod
+    def fits(cls, targets: Collection[str]) -> bool:
+        """Whether rows that carry these targets have all it reads."""
+        return cls.reads <= set(targets)
+
+    def check(self, sizes: Mapping[str, Any]) -> None:
+        """Raises ConfigError if its own arguments do not fit the task. sizes: the encoding's `head_arguments`."""
+        del sizes
 
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor: ...
+
+
+def weights_of(name: str, given: Sequence[float] | None) -> list[float] | None:
+    """Weights as a card lists them. Raises ConfigError unless each is a number from 0 up, and one is above 0."""
+    if given is None:
+        return None
+    plain = isinstance(given, list | tuple) and all(isinstance(w, int | float) and not isinstance(w, bool) for w in given)
+    if not plain or not all(math.isfinite(w) and w >= 0 for w in given) or not any(given):
+        raise ConfigError(f"{name}: a list of numbers from 0 up is needed, one for each label, found {given!r}.")
+    return [float(w) for w in given]
+
+
+def check_length(name: str, given: Sequence[float] | None, sizes: Mapping[str, Any]) -> None:
+    """Raises ConfigError unless there are as many weights as the task has labels."""
+    labels = sizes.get("num_labels")
+    if given is not None and len(given) != labels:
+        wanted = f"{labels} labels" if labels is not None else "no labels to weigh"
+        raise ConfigError(f"{name}: {len(given)} weights stand there, and the task has {wanted}. Give one for each, in order.")
+
+
+def check_number(name: str, value: float, low: float, high: float = math.inf) -> float:
+    """Raises ConfigError unless it is a number from `low` to below `high`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+        limit = "up" if high == math.inf else f"to below {high:g}"
+        raise ConfigError(f"{name}: a number from {low:g} {limit} is needed, found {value!r}.")
+    return float(value)

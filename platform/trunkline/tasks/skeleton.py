@@ -39,6 +39,22 @@ EXAMPLES = {
         ),
         (("One of the best films this year.", "positive"), ("A waste of an evening.", "negative")),
     ),
+    "multilabel": Example(
+        "inputs: [text]                         # two columns make a pair\n"
+        "target: labels                         # any number of them, with a comma between\n"
+        "head: {kind: multilabel, labels: [food, price, service]}\n"
+        "metrics: [micro_f1, macro_f1]          # the first is the headline\n",
+        ("text", "labels"),
+        (
+            ("The soup was cold and the waiter rude.", "food, service"),
+            ("Great bread.", "food"),
+            ("Too dear for what it is.", "price"),
+            ("Friendly staff, fair prices.", "price, service"),
+            ("We came by bus.", ""),
+            ("A fine meal for little money.", "food, price"),
+        ),
+        (("Good wine at a good price.", "food, price"), ("We waited for an hour.", "service")),
+    ),
     "regression": Example(
         "inputs: [text]                         # two columns make a pair\n"
         "target: score\n"

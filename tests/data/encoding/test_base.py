@@ -6,18 +6,21 @@ import pytest
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.encoding.classification import Classification
 from trunkline.data.encoding.masked_language import MaskedLanguage
+from trunkline.data.encoding.multilabel import Multilabel
 from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, join
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
-KINDS = ("classification", "regression", "tagging", "ranking", "masked_language")
+KINDS = ("classification", "multilabel", "regression", "tagging", "ranking", "masked_language")
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
     "label": ["yes", "no", "no", "yes"],
+    "labels": [["yes"], "no, yes", [], ""],
     "value": [1.0, 2.0, 3.0, 4.0],
     "tags": [[1, 2, 1], [2, 2], [1, 1, 2], [1]],
     "other": ["a", "the dog", "cats", "狗"],
@@ -27,6 +30,7 @@ COLUMNS = {
 def make(kind: str, tokenizer: Tokenizer) -> Encoding:
     made: dict[str, Encoding] = {
         "classification": Classification(tokenizer, ["text"], "label", labels=["no", "yes"]),
+        "multilabel": Multilabel(tokenizer, ["text"], "labels", labels=["no", "yes"]),
         "regression": Regression(tokenizer, ["text", "other"], "value"),
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
         "ranking": Ranking(tokenizer, ["text"], "other"),
@@ -77,9 +81,17 @@ def test_the_dummy_is_one_row_that_collates_like_any_other(kind: str, tokenizer:
     _, others = encoding.collate(real, np.zeros(4, np.uint64))
     assert len(tokens) == dummy.lengths.values.sum()
     assert {name: (value.dtype, value.shape) for name, value in targets.items()} == {
-        name: (value.dtype, (1,)) for name, value in others.items()
+        name: (value.dtype, (1, *value.shape[1:])) for name, value in others.items()
     }
     assert join([real, dummy]).targets.keys() == real.targets.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_without_ordinary_tokens_has_a_dummy_too(kind: str) -> None:
+    encoding = make(kind, Words().build(()))
+    tokens, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    assert len({len(value) for value in targets.values()}) == 1
+    assert (targets.get("positions", np.zeros(1)) < len(tokens)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,7 +134,7 @@ def test_empty_and_odd_texts_are_encoded_and_counted(kind: str, tokenizer: Token
 def test_a_column_that_is_missing_or_no_text_is_named(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     with pytest.raises(DataError, match=r"no column 'text'"):
-        encoding.encode({"txt": ["a"], "other": ["a"], "label": ["yes"], "value": [1], "tags": ["1"]})
+        encoding.encode({"txt": ["a"], "other": ["a"], "label": ["yes"], "labels": [[]], "value": [1], "tags": ["1"]})
     columns = {**COLUMNS, "text": ["the cat", 5, None, "a"]}
     with pytest.raises(DataError, match=r"^a\.csv:11: column 'text' is n.* 5 \(a\.csv:11\), None \(a\.csv:12\)"):
         encoding.encode(columns, where=lambda row: f"a.csv:{row + 10}")
@@ -141,7 +153,7 @@ def test_the_key_holds_everything_that_decides_the_rows(kind: str, tokenizer: To
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_registry_knows_every_kind_and_its_arguments(kind: str, tokenizer: Tokenizer) -> None:
     assert ENCODINGS.get(kind) is type(make(kind, tokenizer))
-    assert ("labels" in ENCODINGS.arguments(kind)) == (kind in ("classification", "tagging"))
+    assert ("labels" in ENCODINGS.arguments(kind)) == (kind in ("classification", "multilabel", "tagging"))
 
 
 def test_too_many_inputs_or_no_target_are_refused(tokenizer: Tokenizer) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.data.encoding.tagging import Tagging
+from trunkline.data.encoding.tagging import Tagging, follows
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, DataError
@@ -79,6 +79,8 @@ def test_the_baseline_is_the_most_frequent_training_tag(tokenizer: Tokenizer) ->
     evaluated = encoding.encode({"words": ["a b"], "tags": ["O Y"]})
     records = encoding.baseline(train, evaluated, np.zeros(1, np.uint64))
     assert records["prediction"].tolist() == [2, 2] and records["target"].tolist() == [0, 2]
+    assert records["predicted_tag"].tolist() == ["Y", "Y"] and records["tag"].tolist() == ["O", "Y"]
+    assert records["place"].tolist() == [0, 1]
 
 
 def test_a_prediction_lists_each_rows_tags(tokenizer: Tokenizer) -> None:
@@ -87,3 +89,23 @@ def test_a_prediction_lists_each_rows_tags(tokenizer: Tokenizer) -> None:
         {"tags": []},
         {"tags": ["X"]},
     ]
+
+
+def test_each_words_place_in_its_row_goes_to_the_loss(tokenizer: Tokenizer) -> None:
+    encoding = make(tokenizer)
+    rows = encoding.encode({"words": ["the cat", "dog", "a mat on"], "tags": ["O X", "O", "X Y O"]})
+    _, targets = encoding.collate(rows, np.zeros(3, np.uint64))
+    assert targets["place"].tolist() == [0, 1, 0, 0, 1, 2]
+
+
+def test_an_inside_tag_follows_its_own_span_alone_where_there_is_a_tag_that_opens_it() -> None:
+    may = follows(["O", "B-X", "I-X", "I-Y", "B-Z"])
+    assert may[:, 2].tolist() == [False, True, True, False, False, False]  # the last says what may stand first
+    assert may[:, [0, 1, 3, 4]].all()
+
+
+def test_tags_that_are_not_bio_are_counted(tokenizer: Tokenizer) -> None:
+    encoding = Tagging(tokenizer, ["words"], "tags", labels=["O", "B-X", "I-X"])
+    rows = encoding.encode({"words": ["a cat sat on", "the dog"], "tags": ["B-X I-X O I-X", "I-X O"]})
+    assert rows.notes["tags_not_bio"] == 2
+    assert "tags_not_bio" not in encoding.encode({"words": ["a cat"], "tags": ["B-X I-X"]}).notes

@@ -2,6 +2,7 @@
 
 ENCODINGS = {
     "classification": "classification",
+    "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
     "ranking": "ranking",

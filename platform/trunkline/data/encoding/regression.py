@@ -1,14 +1,16 @@
-"""One number a row."""
+"""One number a row, or several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, refuse
 from trunkline.data.rows import Rows
+from trunkline.data.tokenizer import Tokenizer
+from trunkline.errors import ConfigError
 from trunkline.registry import ENCODINGS
 
 # Beyond this a float32 squared error drowns every other row; such a target wants rescaling, or is a slip.
@@ -17,39 +19,65 @@ LARGEST = 1e6
 
 @ENCODINGS.register("regression")
 class Regression(Encoding):
-    """One text or a pair, one number from -1e6 to 1e6 (or text that reads as one)."""
+    """One text or a pair, one number from -1e6 to 1e6 (or text that reads as one).
+
+    names: of several numbers in each row; the target column then holds a list of as many, or text with spaces or commas between.
+    """
 
     records_given: ClassVar[frozenset[str]] = frozenset({"prediction", "target"})
     default_loss: ClassVar[str] = "mse"
     default_metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
 
+    def __init__(
+        self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None, *, names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(tokenizer, inputs, target)
+        if names is not None and (isinstance(names, str) or not names or len(set(map(str, names))) < len(names)):
+            raise ConfigError(f"names: a list of different names is needed, one for each number of a row, found {names!r}.")
+        self.names = None if names is None else [str(name) for name in names]
+
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
         encoded = self.encode_inputs(columns, where)
         targets: dict[str, np.ndarray] = {}
         if with_targets and self.target is not None:
-            targets["target"] = _numbers(self.target, self.column(columns, self.target), where)
+            values = self.column(columns, self.target)
+            several = self.names is not None
+            targets["target"] = self._lists(values, where) if several else _numbers(self.target, values, where)
         return self.one_text_rows(encoded, np.ones(len(encoded.cut)), targets)
 
+    def _lists(self, values: Sequence[Any], where: Where) -> np.ndarray:
+        """Lists of numbers, float32 [n, M]."""
+        assert self.target is not None and self.names is not None
+        lists = [value.replace(",", " ").split() if isinstance(value, str) else value for value in values]
+        bad = [row for row, own in enumerate(lists) if not isinstance(own, list | tuple) or len(own) != len(self.names)]
+        if bad:
+            refuse(self.target, f"has values that are no list of {len(self.names)} numbers", bad, values, where)
+        flat = [number for own in lists for number in own]
+        return _numbers(self.target, flat, lambda place: where(place // len(self.names or ""))).reshape(len(lists), -1)
+
     def dummy(self) -> Rows:
-        return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"target": np.zeros(1, np.float32)})
+        shape = (1,) if self.names is None else (1, len(self.names))
+        return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"target": np.zeros(shape, np.float32)})
 
     def head_arguments(self) -> dict[str, Any]:
-        return {}
+        return {} if self.names is None else {"num_values": len(self.names)}
 
     def records(self, outputs: np.ndarray, targets: Mapping[str, np.ndarray]) -> Records:
-        """outputs: [n]."""
+        """outputs: [n] or [n, M]."""
         return {"prediction": outputs.astype(np.float32), "target": targets["target"].astype(np.float32)}
 
     def baseline(self, train: Rows, evaluated: Rows, keys: np.ndarray) -> Records:
-        """The mean target of the training rows."""
+        """The mean target of the training rows, of each of several for itself."""
         del keys
         seen, asked = train.targets["target"], evaluated.targets["target"]
         assert isinstance(seen, np.ndarray) and isinstance(asked, np.ndarray)
-        return self.records(np.full(len(evaluated), seen.mean(dtype=np.float64)), {"target": asked})
+        return self.records(np.broadcast_to(seen.mean(0, dtype=np.float64), asked.shape), {"target": asked})
 
     def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
-        """value, in the unit of the target column."""
+        """value, in the unit of the target column; of several numbers `values`, by name."""
         del counts
+        if self.names is not None:
+            return [{"values": dict(zip(self.names, row, strict=True))} for row in outputs.astype(float).tolist()]
         return [{"value": value} for value in outputs.astype(float).tolist()]
 
 

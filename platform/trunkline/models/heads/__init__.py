@@ -2,6 +2,7 @@
 
 HEADS = {
     "classification": "classification",
+    "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
     "ranking": "ranking",
