@@ -23,18 +23,39 @@ from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
-from trunkline.sampling.explicit import Explicit
+from trunkline.registry import SAMPLERS, WEIGHTINGS
+from trunkline.sampling.base import Horizon
 from trunkline.training import step as steps
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective, factors
 from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
 from trunkline.training.step import run_step
-from trunkline.weighting.static import Static
-from trunkline.weighting.uncertainty import Uncertainty
 
 VOCAB, WIDTH, ROWS = 60, 16, 40
 TASKS = ("topic", "score", "tags", "rank", "words")
 WEIGHTS = (1.0, 0.5, 2.0, 1.0, 1.0)
+STEPS = 6
+# A setting for every sampling and weighting there is, under which six steps show what it does.
+SAMPLINGS: dict[str, dict[str, Any]] = {
+    "proportional": {},
+    "uniform": {},
+    "temperature": {},
+    "explicit": {"rates": dict.fromkeys(TASKS, 1.0)},
+    "annealed": {},
+    "unimax": {"passes": 2},
+    "expression": {"rates": {"topic": "size", "score": "size * progress", "tags": "step", "rank": "9", "words": "9 / step"}},
+    "sequential": {"phases": [{"tasks": ["topic", "score"], "share": 1}, {"tasks": ["tags", "rank", "words"], "share": 2}]},
+    "round_robin": {},
+}
+WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
+    "static": {},
+    "uncertainty": {},
+    "scaled": {"chance": {"topic": 1.1}},
+    "dwa": {"window": 1},
+    "rlw": {"seed": 5},
+    "famo": {"lr": 0.5},
+    "dtp": {},
+}
 
 
 def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -85,10 +106,13 @@ def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
     return MultiTask(trunk, dict(zip(TASKS, heads, strict=True)))
 
 
-def stream(rates: dict[str, float] | None = None, tokens_per_step: int = 240) -> Stream:
+def stream(rates: dict[str, float] | None = None, tokens_per_step: int = 240, sampling: str = "explicit") -> Stream:
     made = tables()
     sizes = {name: table.rows.tokens.lengths for name, table in made.items()}
-    sampler = Explicit(dict.fromkeys(TASKS, ROWS), rates=rates or dict.fromkeys(TASKS, 1.0))
+    horizon = Horizon(STEPS, tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
+    # The sizes a schedule is told differ, or those that go by size would all be uniform here.
+    settings = {"rates": rates} if rates else SAMPLINGS[sampling]
+    sampler = SAMPLERS.get(sampling)({name: ROWS << number for number, name in enumerate(TASKS)}, horizon, **settings)
     return Stream(sizes, sampler, seed=3, tokens_per_step=tokens_per_step, unit_limit=tokens_per_step, groups={"rank": 4})
 
 
@@ -112,6 +136,7 @@ def train(
     tokens_per_pass: int = 240,
     dropout: float = 0.0,
     clip: float | None = 1.0,
+    sampling: str = "explicit",
     weighting: str = "static",
     save_at: int = 0,
     resume: dict[str, Any] | None = None,
@@ -125,7 +150,8 @@ def train(
     objective = Objective(net, losses())
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     engine = Engine(objective, net, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=clip)
-    flow, mixer = stream(rates), (Static if weighting == "static" else Uncertainty)(TASKS, WEIGHTS)
+    flow = stream(rates, sampling=sampling)
+    mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **WEIGHTING_SETTINGS[weighting])
     run, first = Run(), 1
     if resume:
         first = resume["step"] + 1
@@ -138,7 +164,7 @@ def train(
             mixer.load_state(resume["weighting"])
     made = tables()
     for number in range(first, steps + 1):
-        units = flow.next_step(number)
+        units = flow.next_step(number - (first - 1 if fault == "step forgotten" else 0))
         packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
         set_learning_rates(engine.param_groups, 1.0)
         observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)

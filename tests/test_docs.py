@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from trunkline.build.assemble import make_stream
+from trunkline.build.prepare import check_recipe
 from trunkline.cli.app import main
 from trunkline.cli.starter import files as starter_files
 from trunkline.config import load_recipe
 from trunkline.errors import TrunklineError
 from trunkline.losses import LOSSES
-from trunkline.registry import REGISTRIES
+from trunkline.registry import REGISTRIES, SAMPLERS, WEIGHTINGS
 from trunkline.tasks.card import check_parts, load_card
 from trunkline.tasks.plugin import load_plugin, module_name
 
@@ -164,7 +167,7 @@ def wrong_yaml(text: str, folder: Path) -> list[str]:
         path.write_text(block.text, encoding="utf-8")
         try:
             if "recipe" in block.marks:
-                load_recipe(path)
+                check_recipe(load_recipe(path))
             elif "card" in block.marks:
                 if "plugin" in block.marks:
                     (place / "plugin.py").write_text(plugin, encoding="utf-8")
@@ -258,6 +261,21 @@ def test_the_readme_lists_what_there_is(check):
     assert check(README.read_text(encoding="utf-8")) == []
 
 
+def test_the_page_on_mixing_has_a_recipe_for_every_sampling_and_weighting(tmp_path):
+    found: dict[str, set[str]] = {"sampling": set(), "weighting": set()}
+    for number, block in enumerate(blocks((ROOT / "docs/mixing.md").read_text(encoding="utf-8"))):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block.text, encoding="utf-8")
+        recipe = load_recipe(path)
+        counts = dict.fromkeys((use.task for use in recipe.tasks), 100_000)
+        make_stream(recipe, {name: np.full(count, 20) for name, count in counts.items()}, {})
+        WEIGHTINGS.get(recipe.weighting.kind)(list(counts), [1.0] * len(counts), **recipe.weighting.arguments)
+        found["sampling"].add(recipe.sampling.kind)
+        found["weighting"].add(recipe.weighting.kind)
+    for registry, section in ((SAMPLERS, "sampling"), (WEIGHTINGS, "weighting")):
+        assert found[section] == {line.name for line in registry.listing() if line.source == "trunkline"}
+
+
 def test_the_pages_are_found():
     assert {"README.md", "CHANGELOG.md", "the-step.md", "write-a-head.md"} <= {page.name for page in PAGES}
     readme = README.read_text(encoding="utf-8")
@@ -303,7 +321,12 @@ def test_a_wrong_command_is_found(planted, fault, fence, show_help):
     ("check", "old", "new", "fault"),
     [
         (wrong_parts, "`in_batch`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} |"),
-        (wrong_parts, "| weightings |", "| wieghtings |", "| weightings | `static`, `uncertainty` |"),
+        (
+            wrong_parts,
+            "| weightings |",
+            "| wieghtings |",
+            "| weightings | `dtp`, `dwa`, `famo`, `rlw`, `scaled`, `static`, `uncertainty` |",
+        ),
         (wrong_map, "  losses/ ", "  loses/ ", "losses"),
         (wrong_map, "  predict.py ", "  predict ", "predict.py"),
         (wrong_demo, "\ntone_tagging ", "\ntone_tager ", "tone_tagging"),
@@ -329,6 +352,11 @@ PLUGIN = '```python plugin\nfrom trunkline.registry import SOURCES\nSOURCES.regi
             "takes no 'm'",
         ),
         ("```yaml recipe\ntrunk: {kind: transfromer}\ntasks: [a]\ntrain: {steps: 1, tokens_per_step: 9}\n```\n", "transformer"),
+        (
+            "```yaml recipe\ntrunk: transformer\ntasks: [a]\ntrain: {steps: 1, tokens_per_step: 999}\n"
+            "sampling: {kind: unimax, pases: 2}\n```\n",
+            "passes",
+        ),
     ],
 )
 def test_a_wrong_card_or_recipe_is_found(planted, fault, tmp_path, own_registries):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trunkline.data.stream import Stream, Unit
 from trunkline.errors import ConfigError
+from trunkline.sampling.base import Horizon
 from trunkline.sampling.temperature import Temperature
 from trunkline.sampling.uniform import Uniform
 
@@ -19,7 +20,8 @@ from trunkline.sampling.uniform import Uniform
 def stream(seed: int = 5, tokens_per_step: int = 90, groups: dict[str, int] | None = None) -> Stream:
     rng = np.random.default_rng(0)
     sizes = {"a": rng.integers(2, 20, 37), "b": rng.integers(2, 20, 11), "c": rng.integers(2, 9, 53)}
-    sampler = Temperature({name: len(size) for name, size in sizes.items()}, temperature=1.5)
+    horizon = Horizon(100, tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
+    sampler = Temperature({name: len(size) for name, size in sizes.items()}, horizon, temperature=1.5)
     return Stream(sizes, sampler, seed=seed, tokens_per_step=tokens_per_step, unit_limit=90, groups=groups)
 
 
@@ -93,7 +95,9 @@ def test_another_seed_draws_other_rows() -> None:
 def test_a_group_that_can_not_fit_a_pass_is_refused_with_both_keys_named() -> None:
     sizes = {"a": np.full(10, 30, np.int64)}
     with pytest.raises(ConfigError, match=r"tokens_per_pass.*max_length"):
-        Stream(sizes, Uniform({"a": 10}), seed=0, tokens_per_step=400, unit_limit=100, groups={"a": 4})
+        Stream(
+            sizes, Uniform({"a": 10}, Horizon(1, 400, {"a": 30.0})), seed=0, tokens_per_step=400, unit_limit=100, groups={"a": 4}
+        )
 
 
 def test_draws_do_not_depend_on_how_many_were_decided_at_once() -> None:

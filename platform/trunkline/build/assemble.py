@@ -23,6 +23,7 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.evaluate import Judged
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
+from trunkline.sampling.base import Horizon
 from trunkline.tasks.card import Card
 from trunkline.training.objective import Objective
 
@@ -99,14 +100,15 @@ def assemble(run: Path) -> Assembly:
 
 def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Stream:
     """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
-    given = recipe.sampling.arguments
-    sampler = SAMPLERS.get(recipe.sampling.kind)({name: len(size) for name, size in sizes.items()}, **given)
+    settings, counts = recipe.train, {name: len(size) for name, size in sizes.items()}
+    horizon = Horizon(settings.steps, settings.tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
+    sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
     return Stream(
         sizes,
         sampler,
         seed=recipe.seed,
-        tokens_per_step=recipe.train.tokens_per_step,
-        unit_limit=recipe.train.tokens_per_pass,
+        tokens_per_step=settings.tokens_per_step,
+        unit_limit=settings.tokens_per_pass,
         groups=groups,
     )
 

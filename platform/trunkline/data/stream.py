@@ -69,14 +69,22 @@ class Stream:
                 )
 
     def next_step(self, step: int) -> list[Unit]:
-        """The units of one optimizer step, in draw order; at least one, at most `tokens_per_step` tokens in all."""
+        """The units of one optimizer step, in draw order; at least one, at most `tokens_per_step` tokens in all.
+
+        A unit that waits since the last step, of a task whose rate is 0 by now, is given back and drawn when it has one.
+        """
         units: list[Unit] = []
         room = self.tokens_per_step
+        rates = self.sampler.rates(step)
+        if self.pending is not None and not rates[self.pending[0]]:
+            name, start = self.pending
+            self.cursors[name] = start
+            self.pending = None
         if self.pending is not None:
             units.append(self._unit(*self.pending))
             room -= units[0].tokens
             self.pending = None
-        chances = self._chances(step)
+        chances = self._chances(rates)
         while self.pending is None:
             for name in self._tasks_ahead(chances):
                 start = self.cursors[name]
@@ -103,8 +111,7 @@ class Stream:
         self.pending = (str(state["pending"][0]), int(state["pending"][1])) if state["pending"] else None
         self.sampler.load_state(state["sampler"])
 
-    def _chances(self, step: int) -> np.ndarray:
-        rates = self.sampler.rates(step)
+    def _chances(self, rates: Mapping[str, float]) -> np.ndarray:
         return np.cumsum([rates[name] / self.groups[name] for name in self.names])
 
     def _tasks_ahead(self, chances: np.ndarray) -> list[str]:

@@ -5,4 +5,9 @@ SAMPLERS = {
     "uniform": "uniform",
     "temperature": "temperature",
     "explicit": "explicit",
+    "annealed": "annealed",
+    "unimax": "unimax",
+    "expression": "expression",
+    "sequential": "sequential",
+    "round_robin": "round_robin",
 }

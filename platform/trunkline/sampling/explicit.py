@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from trunkline.errors import ConfigError, nearest
 from trunkline.registry import SAMPLERS
-from trunkline.sampling.base import Sampler
+from trunkline.sampling.base import Horizon, Sampler
 
 
 @SAMPLERS.register("explicit")
@@ -17,8 +17,8 @@ class Explicit(Sampler):
     rates: task -> share, >= 0, at least one above 0. Raises ConfigError for a task missing, unknown or out of range.
     """
 
-    def __init__(self, sizes: Mapping[str, int], *, rates: Mapping[str, float]) -> None:
-        super().__init__(sizes)
+    def __init__(self, sizes: Mapping[str, int], horizon: Horizon, *, rates: Mapping[str, float]) -> None:
+        super().__init__(sizes, horizon)
         for task in rates:
             if task not in sizes:
                 raise ConfigError(f"sampling.rates: the recipe has no task '{task}'. {nearest(task, sizes)}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trunkline.errors import ConfigError
 from trunkline.registry import SAMPLERS
-from trunkline.sampling.base import Sampler
+from trunkline.sampling.base import Horizon, Sampler
 
 
 @SAMPLERS.register("temperature")
@@ -17,8 +17,8 @@ class Temperature(Sampler):
     temperature: > 0. cap: rows, or None. Raises ConfigError when out of range.
     """
 
-    def __init__(self, sizes: Mapping[str, int], *, temperature: float = 2.0, cap: int | None = None) -> None:
-        super().__init__(sizes)
+    def __init__(self, sizes: Mapping[str, int], horizon: Horizon, *, temperature: float = 2.0, cap: int | None = None) -> None:
+        super().__init__(sizes, horizon)
         if not temperature > 0:
             raise ConfigError(f"sampling.temperature must be above 0, found {temperature}. 1 is proportional, 2 is a good start.")
         if cap is not None and cap < 1:

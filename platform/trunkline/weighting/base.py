@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from trunkline.errors import ConfigError
 
 
 class Weighting(ABC):
@@ -29,3 +32,10 @@ class Weighting(ABC):
 
     def load_state(self, state: Mapping[str, object]) -> None:
         assert not state, f"{type(self).__name__} keeps no state, found {sorted(state)}"
+
+
+def positive(key: str, value: object) -> float:
+    """`value` as a float. Raises ConfigError unless it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"weighting.{key} must be a finite number above 0, found {value!r}.")
+    return float(value)

@@ -1,0 +1,61 @@
+"""Let every task's loss fall at the same rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trunkline.registry import WEIGHTINGS
+from trunkline.weighting.base import Weighting, positive
+
+SMALLEST = 1e-8
+
+
+@WEIGHTINGS.register("famo")
+class FAMO(Weighting):
+    """Fast adaptive multitask optimization, lagged: more for the tasks whose log loss falls least.
+
+        z = softmax(logits);  coefficient = T * (z / loss) / sum of (z / loss)
+        logits -= lr * (jacobian of softmax @ (log loss before - log loss now) + decay * logits)
+
+    Source: Liu, Feng, Stone & Liu, NeurIPS 2023, algorithm 1 (arXiv:2306.03792). Departures: losses are those of the step
+    before, and now and before are two steps' rows, where the paper runs a second forward on the same rows; times T, so that
+    weights are 1 on average; the update is the paper's, not the Adam of its authors' code, and no least loss is taken
+    off. Only tasks present move, by the softmax among themselves; one not seen yet counts as a loss of 1, and a loss below
+    1e-8 as 1e-8. The card's weight multiplies. lr, decay: > 0; ConfigError otherwise.
+    """
+
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.025, decay: float = 0.01) -> None:
+        super().__init__(tasks, weights)
+        self.lr, self.decay = positive("lr", lr), positive("decay", decay)
+        self.logits = torch.zeros(len(self.tasks), dtype=torch.float64)
+        self.losses = torch.ones(len(self.tasks), dtype=torch.float64)
+        self.seen = torch.zeros(len(self.tasks), dtype=torch.bool)
+
+    def coefficients(self) -> Tensor:
+        share = torch.softmax(self.logits, 0) / self.losses
+        return self.weights * share / share.sum() * len(self.tasks)
+
+    def observe(self, losses: Tensor, present: Tensor) -> None:
+        now = losses.double().clamp(min=SMALLEST)
+        moving = present & self.seen
+        if moving.any():
+            z = torch.softmax(self.logits[moving], 0)
+            fall = (self.losses.log() - now.log())[moving]
+            slope = z * (fall - (z * fall).sum())
+            self.logits[moving] -= self.lr * (slope + self.decay * self.logits[moving])
+        self.losses = torch.where(present, now, self.losses)
+        self.seen = self.seen | present
+
+    def state(self) -> dict[str, object]:
+        values = zip(self.tasks, self.logits.tolist(), self.losses.tolist(), self.seen.tolist(), strict=True)
+        return {task: {"logit": logit, "loss": loss, "seen": seen} for task, logit, loss, seen in values}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        for number, task in enumerate(self.tasks):
+            if task in state:
+                self.logits[number], self.losses[number] = state[task]["logit"], state[task]["loss"]
+                self.seen[number] = state[task]["seen"]

@@ -1,0 +1,65 @@
+"""P4, P5 and P11 under every sampling and every weighting there is, on real gloo ranks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import laws
+from ranks import Ranks
+from trunkline.registry import SAMPLERS, WEIGHTINGS, Registry
+
+SETTINGS = {"stage": 1, "tokens_per_pass": 80, "dropout": 0.1}
+MIXES = [*({"sampling": name} for name in laws.SAMPLINGS), *({"weighting": name} for name in laws.WEIGHTING_SETTINGS)]
+MOVING = [name for name in laws.SAMPLINGS if name not in ("proportional", "uniform", "temperature", "explicit", "unimax")]
+STATEFUL = [name for name in laws.WEIGHTING_SETTINGS if name != "static"]
+
+
+def names(mixes: list[dict[str, str]]) -> list[str]:
+    return [" ".join(mix.values()) for mix in mixes]
+
+
+@pytest.mark.parametrize(("registry", "covered"), [(SAMPLERS, laws.SAMPLINGS), (WEIGHTINGS, laws.WEIGHTING_SETTINGS)])
+def test_every_part_of_our_own_is_covered(registry: Registry, covered: dict[str, object]) -> None:
+    assert set(covered) == {line.name for line in registry.listing() if line.source == "trunkline"}
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=names(MIXES))
+def test_a_run_resumed_under_it_is_bit_equal_and_its_weights_are_equal_on_all_ranks(
+    two_ranks: Ranks, mix: dict[str, str]
+) -> None:
+    straight, beside = two_ranks(laws.train, laws.STEPS, save_at=3, **SETTINGS, **mix)
+    resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **SETTINGS, **mix)
+    assert straight.saved["weighting"] == beside.saved["weighting"]
+    assert straight.saved["stream"] == beside.saved["stream"]
+    assert resumed.rows == straight.rows[3:]
+    assert resumed.losses == straight.losses[3:]
+    assert laws.bit_equal(resumed.state, straight.state)
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=names(MIXES))
+def test_under_it_one_rank_sees_the_rows_losses_and_parameters_that_two_ranks_see(
+    two_ranks: Ranks, one_rank: Ranks, mix: dict[str, str]
+) -> None:
+    straight, _ = two_ranks(laws.train, 4, stage=1, tokens_per_pass=80, **mix)
+    (alone,) = one_rank(laws.train, 4, **mix)
+    assert alone.rows == straight.rows
+    assert torch.allclose(torch.tensor(alone.losses), torch.tensor(straight.losses), atol=1e-4)
+    for name, entry in alone.state.items():
+        assert torch.allclose(entry["param"], straight.state[name]["param"], atol=1e-4), name
+
+
+@pytest.mark.parametrize("weighting", STATEFUL)
+def test_a_resume_that_forgets_the_weighting_s_state_is_rejected(two_ranks: Ranks, weighting: str) -> None:
+    straight, _ = two_ranks(laws.train, laws.STEPS, save_at=3, weighting=weighting, **SETTINGS)
+    settings = {"weighting": weighting, "fault": "weighting forgotten", **SETTINGS}
+    resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **settings)
+    assert not laws.bit_equal(resumed.state, straight.state)
+
+
+@pytest.mark.parametrize("sampling", MOVING)
+def test_a_resume_that_starts_the_schedule_again_is_rejected(two_ranks: Ranks, sampling: str) -> None:
+    straight, _ = two_ranks(laws.train, laws.STEPS, save_at=3, sampling=sampling, **SETTINGS)
+    settings = {"sampling": sampling, "fault": "step forgotten", **SETTINGS}
+    resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **settings)
+    assert resumed.rows != straight.rows[3:]
