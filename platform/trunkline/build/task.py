@@ -60,7 +60,7 @@ def task_text(card: Card, source: Source) -> TaskText:
 
 
 def reading(card: Card) -> Reading:
-    return Reading(dict(card.data.columns), card.data.on_null)
+    return Reading(dict(card.data.columns), card.data.on_null, dict(card.data.lists), tuple(card.data.nulls))
 
 
 def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:

@@ -64,6 +64,8 @@ class Data(Open):
     split: Split | None = None
     columns: dict[str, str] = Field(default_factory=dict, description="column wanted -> its name in the file")
     on_null: Literal["error", "drop"] = "error"
+    lists: dict[str, str] = Field(default_factory=dict, description="column wanted -> what stands between the items of its text")
+    nulls: list[str] = Field(default_factory=list, description="texts that mean no value, such as '' or NA")
 
     def files(self) -> dict[str, list[str]]:
         """What the card names for each split."""
@@ -140,6 +142,8 @@ class Card(Strict):
         defaults = ENCODINGS.arguments(self.head.kind)
         encoding = {key: value for key, value in self.head_arguments.items() if key in defaults and value != defaults[key]}
         stated = [self.inputs, self.target, self.head.kind, encoding, self.data.columns]
+        if self.data.lists:
+            stated.append(self.data.lists)
         return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

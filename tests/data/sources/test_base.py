@@ -145,3 +145,20 @@ def test_a_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: py
     assert package_folder("texts_in_a_package") == tmp_path / "texts_in_a_package"
     with pytest.raises(MissingExtra, match=r"'no_such_package' is not installed\. Run: pip install 'trunkline\[demo\]'"):
         package_folder("no_such_package", "demo")
+
+
+def test_a_text_may_be_a_list_and_some_texts_no_value() -> None:
+    rows = chunk(text=["a", "b", "c"], tags=["1, 2", "", "NA"], other=["NA", "", ""])
+    picked = Reading(columns={"labels": "tags"}, on_null="drop", lists={"labels": ","}, nulls=["NA"]).select(
+        rows, ["text", "labels"]
+    )
+    assert list(picked.columns["labels"]) == [["1", "2"], []] and picked.notes["null_dropped"] == 1
+    with pytest.raises(DataError, match="no value in 'other'"):
+        Reading(nulls=[""]).select(rows, ["other"])
+
+
+def test_the_key_of_a_reading_holds_all_of_it() -> None:
+    made = [Reading(), Reading({"a": "b"}), Reading(on_null="drop"), Reading(lists={"a": ","}), Reading(nulls=[""])]
+    assert len({reading.key() for reading in made}) == len(made)
+    with pytest.raises(ConfigError, match=r"data\.lists\.a"):
+        Reading(lists={"a": ""})

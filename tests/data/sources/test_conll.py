@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trunkline.data.sources.base import SourceContext
-from trunkline.data.sources.conll import Conll
+from trunkline.data.sources.conll import Conll, to_bio
 from trunkline.errors import ConfigError, DataError
 
 CONLLU = """# text = vámonos al mar
@@ -44,3 +46,22 @@ def test_a_line_with_another_number_of_columns_is_named(context: SourceContext) 
 def test_columns_need_names_of_their_own(context: SourceContext) -> None:
     with pytest.raises(ConfigError, match="a name of its own"):
         Conll(context, train="a.txt", names=["words", "words"])
+
+
+def test_iob1_becomes_bio(context: SourceContext) -> None:
+    tags = ["I-ORG", "O", "I-PER", "I-PER", "B-PER", "I-LOC", "I-ORG", "O", "B-ORG"]
+    (context.folder / "a.txt").write_text("".join(f"w {tag}\n" for tag in tags) + "\nw I-LOC\n")
+    found = columns(Conll(context, train="a.txt", iob1="tags"))["tags"]
+    assert found == [["B-ORG", "O", "B-PER", "I-PER", "B-PER", "B-LOC", "B-ORG", "O", "B-ORG"], ["B-LOC"]]
+    assert [to_bio(row) for row in found] == found  # BIO stays BIO
+
+
+def test_values_may_be_cut_to_their_first_characters(context: SourceContext) -> None:
+    (context.folder / "a.txt").write_text("科0\tO\n310\tO\n")
+    assert columns(Conll(context, train="a.txt", cut={"words": 1}))["words"] == [["科", "3"]]
+
+
+@pytest.mark.parametrize("given", [{"iob1": "tag"}, {"cut": {"word": 1}}, {"cut": {"words": 0}}])
+def test_options_speak_of_columns_there_are(given: dict[str, Any], context: SourceContext) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.(iob1|cut): "):
+        Conll(context, train="a.txt", **given)

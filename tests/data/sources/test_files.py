@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import zipfile
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.columnar import Parquet
 from trunkline.data.sources.text import JsonLines, Text
 from trunkline.errors import ConfigError, DataError
 
@@ -106,3 +112,47 @@ def test_a_fingerprint_follows_contents_and_options_not_names(context: SourceCon
         Text(context, train="a.jsonl", column="line").fingerprint("train"),
     ]
     assert len({one, *others}) == 5
+
+
+def archive(folder: Path, **members: str) -> Path:
+    path = folder / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, text in members.items():
+            opened.writestr(name.replace("__", "/"), text)
+    return path
+
+
+def test_members_of_a_zip_archive_are_read_by_name_or_glob(context: SourceContext) -> None:
+    archive(context.folder, brown__cb="three\n", brown__ca="one\ntwo\n", notes="other\n")
+    (chunk,) = Text(context, train="a.zip!notes").read("train")
+    assert list(chunk.columns["text"]) == ["other"] and chunk.where is not None and chunk.where(0) == "a.zip!notes:1"
+    chunks = Text(context, train=f"file://{context.folder}/*.zip!brown/c*").read("train")
+    assert [text for chunk in chunks for text in chunk.columns["text"]] == ["one", "two", "three"]
+
+
+def test_a_columnar_file_may_lie_in_an_archive(context: SourceContext) -> None:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"]}), sink)
+    with zipfile.ZipFile(context.folder / "a.zip", "w") as opened:
+        opened.writestr("rows.parquet", sink.getvalue())
+    (chunk,) = Parquet(context, train="a.zip!rows.parquet").read("train")
+    assert list(chunk.columns["text"]) == ["a", "b"]
+
+
+def test_a_member_that_is_not_there_and_a_broken_archive_are_named(context: SourceContext) -> None:
+    path = archive(context.folder, train="one\n" * 1000)
+    with pytest.raises(DataError, match=r"^a\.zip!tran: no such file in the archive\. Did you mean 'train'"):
+        list(Text(context, train="a.zip!tran").read("train"))
+    content = bytearray(path.read_bytes())
+    content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"^a\.zip!train: can not be read"):
+        list(Text(context, train="a.zip!train").read("train"))
+    path.write_bytes(content[:60])
+    with pytest.raises(DataError, match=r"^a\.zip: can not be read: File is not a zip file"):
+        list(Text(context, train="a.zip!train").read("train"))
+
+
+def test_the_fingerprint_tells_members_apart(context: SourceContext) -> None:
+    archive(context.folder, one="same\n", two="same\n")
+    assert len({Text(context, train=f"a.zip!{name}").fingerprint("train") for name in ("one", "two", "*")}) == 3

@@ -147,3 +147,14 @@ def test_an_unknown_encoding_is_refused(context: SourceContext) -> None:
     write(context, "a.txt", "a")
     with pytest.raises(ConfigError, match="no encoding named 'utf-ate'"):
         rows(Text(context, train="a.txt", encoding="utf-ate"))
+
+
+def test_fields_beyond_the_named_ones_may_be_dropped(context: SourceContext) -> None:
+    write(context, "a.tsv", "5\ta\tb\n4\tc\td\tMSR\tNews\n")
+    names = ["score", "first", "second"]
+    with pytest.raises(DataError, match=r"^a\.tsv:2: 5 field\(s\), the header has 3"):
+        rows(Tsv(context, train="a.tsv", names=names))
+    found = rows(Tsv(context, train="a.tsv", names=names, extra="drop"))
+    assert found[1] == {"score": "4", "first": "c", "second": "d"}
+    with pytest.raises(ConfigError, match=r"data\.extra"):
+        Tsv(context, train="a.tsv", extra="keep")

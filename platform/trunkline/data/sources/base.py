@@ -123,17 +123,25 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Reading:
-    """How a card reads its source. columns: name wanted -> name in the file. on_null: `error`, or `drop` the row."""
+    """How a card reads its source. columns: name wanted -> name in the file. on_null: `error`, or `drop` the row.
+
+    lists: name wanted -> what stands between the items of its text, which becomes a list. nulls: texts that mean no value.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     on_null: str = "error"
+    lists: Mapping[str, str] = field(default_factory=dict)
+    nulls: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.on_null not in ("error", "drop"):
             raise ConfigError(f"data.on_null: found {self.on_null!r}. Known: drop, error.")
+        empty = [name for name, separator in self.lists.items() if not separator]
+        if empty:
+            raise ConfigError(f"data.lists.{empty[0]}: what stands between the items is needed, such as ','.")
 
     def key(self) -> str:
-        return digest([dict(self.columns), self.on_null])
+        return digest([dict(self.columns), self.on_null, dict(self.lists), list(self.nulls)])
 
     def select(self, chunk: Chunk, wanted: Sequence[str]) -> Chunk:
         """The wanted columns without nulls. Raises DataError for a missing column, or for a null unless they are dropped."""
@@ -144,7 +152,7 @@ class Reading:
                 place = chunk.where(0).rsplit(":", 1)[0] if chunk.where else None
                 asked = f"'{stored}'" if stored == name else f"'{stored}' (asked for as '{name}')"
                 raise DataError(f"no column {asked}. {nearest(stored, chunk.columns)} `data.columns` maps names.", where=place)
-            columns[name] = chunk.columns[stored]
+            columns[name] = self._values(name, chunk.columns[stored])
         picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk))
         bad = sorted({row for values in columns.values() for row, value in enumerate(values) if _is_null(value)})
         if not bad:
@@ -161,6 +169,15 @@ class Reading:
         gone = set(bad)
         picked.notes["null_dropped"] += len(bad)
         return picked.take([row for row in range(len(picked)) if row not in gone])
+
+    def _values(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
+        if self.nulls:
+            none = set(self.nulls)
+            values = [None if isinstance(value, str) and value in none else value for value in values]
+        separator = self.lists.get(name)
+        if separator is None:
+            return values
+        return [_items(value, separator) if isinstance(value, str) else value for value in values]
 
 
 @dataclass(frozen=True)
@@ -227,6 +244,11 @@ def text_bucket(text: str, buckets: int = 100) -> int:
 def normalised(text: str) -> str:
     """What two texts share that a reader would call the same."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _items(text: str, separator: str) -> list[str]:
+    items = [item.strip() for item in text.split(separator)]
+    return [item for item in items if item]
 
 
 def _is_null(value: Any) -> bool:

@@ -79,7 +79,7 @@ class Parquet(_Columnar):
 
     def batches(self, location: Location) -> Iterator[pyarrow.RecordBatch]:
         with (
-            location.filesystem.open_input_file(location.path) as stream,
+            location.random_access() as stream,
             pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True) as file,
         ):
             yield from file.iter_batches(batch_size=CHUNK_ROWS)
@@ -90,7 +90,7 @@ class Arrow(_Columnar):
     """Arrow IPC files or streams (what `datasets` caches); rows are called by number from 0."""
 
     def batches(self, location: Location) -> Iterator[pyarrow.RecordBatch]:
-        with location.filesystem.open_input_file(location.path) as stream:
+        with location.random_access() as stream:
             magic = stream.read(6)
             stream.seek(0)
             if magic == b"ARROW1":

@@ -1,12 +1,15 @@
-"""Files of rows: paths relative to the card, globs, compression by name, and any URI that `pyarrow.fs` opens."""
+"""Files of rows: paths relative to the card, globs, compression by name, members of zip archives, any URI of `pyarrow.fs`."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fnmatch
 import glob
 import io
 import stat
+import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,20 +24,38 @@ from trunkline.errors import ConfigError, DataError, nearest
 
 SPLITS = ("train", "validation", "test", "rows")
 WILD = "*?["
+# Between an archive and what is read of it: data.zip!train.tsv, data.zip!*/train*.txt.
+MEMBER = ".zip!"
+UNREADABLE = (OSError, EOFError, pyarrow.ArrowException, csv.Error, UnicodeError, zipfile.BadZipFile, zlib.error)
 Paths = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
 class Location:
-    """One file. shown: how messages call it, as the card does."""
+    """One file. shown: how messages call it, as the card does. member: the file meant inside the zip archive at `path`."""
 
     filesystem: pyarrow.fs.FileSystem
     path: str
     shown: str
+    member: str | None = None
 
-    def stream(self) -> pyarrow.NativeFile:
+    def stream(self) -> io.BufferedIOBase | pyarrow.NativeFile:
         """Its bytes from the start, decompressed as its name tells (.gz, .bz2, .zst, .lz4)."""
-        return self.filesystem.open_input_stream(self.path, compression="detect")
+        if self.member is None:
+            return self.filesystem.open_input_stream(self.path, compression="detect")
+        return zipfile.ZipFile(self.filesystem.open_input_file(self.path)).open(self.member)
+
+    def random_access(self) -> pyarrow.NativeFile:
+        """Its bytes as they are, anywhere; a member of an archive is read into memory."""
+        if self.member is None:
+            return self.filesystem.open_input_file(self.path)
+        with self.stream() as stream:
+            return pyarrow.BufferReader(stream.read())
+
+    def content(self) -> str:
+        """A hash that changes when its bytes do."""
+        found = content_hash(self.path, self.filesystem)
+        return found if self.member is None else f"{found}!{self.member}"
 
     def text(self, encoding: str, newline: str | None = None) -> io.TextIOWrapper:
         """Its characters; a byte that is none becomes U+FFFD."""
@@ -71,32 +92,46 @@ class FileSource(Source):
         paths = getattr(self, split)
         if paths is None:
             raise DataError(f"no split '{split}'. {nearest(split, self.splits())}")
-        listed = [paths] if isinstance(paths, str) else list(paths)
-        return [location for path in listed for location in locate(self.context.folder, path)]
+        return locate_all(self.context.folder, paths)
 
     def fingerprint(self, split: str) -> str:
         """Of one split: where the other splits lie, or what they hold, does not matter."""
-        contents = [content_hash(location.path, location.filesystem) for location in self.locations(split)]
+        contents = [location.content() for location in self.locations(split)]
         options = {name: value for name, value in configuration(self).items() if name not in SPLITS}
         return digest([self.identity(), options, contents, split])
 
     def read(self, split: str) -> Iterator[Chunk]:
         for location in self.locations(split):
-            try:
+            with readable(location):
                 yield from self.read_file(location)
-            except (OSError, EOFError, pyarrow.ArrowException, csv.Error, UnicodeError) as error:
-                reason = str(error).strip().splitlines()
-                raise DataError(
-                    f"can not be read: {reason[0] if reason else type(error).__name__}.", where=location.shown
-                ) from error
 
     @abstractmethod
     def read_file(self, location: Location) -> Iterator[Chunk]:
         """The rows of one file."""
 
 
+@contextlib.contextmanager
+def readable(location: Location) -> Iterator[None]:
+    """What goes wrong while the file is read is told with its name. Raises DataError."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = str(error).strip().splitlines()
+        raise DataError(f"can not be read: {reason[0] if reason else type(error).__name__}.", where=location.shown) from error
+
+
+def locate_all(folder: Path, paths: str | Sequence[str]) -> list[Location]:
+    """The files that a card's path or paths name, in their order, those of a glob sorted."""
+    listed = [paths] if isinstance(paths, str) else list(paths)
+    return [location for path in listed for location in locate(folder, path)]
+
+
 def locate(folder: Path, path: str) -> list[Location]:
-    """The files a card's path names, which may be a glob or a URI."""
+    """The files a card's path names, which may be a glob, a URI, or members of a zip archive."""
+    if MEMBER in path:
+        archive, member = path.split(MEMBER, 1)
+        archives = locate(folder, f"{archive}{MEMBER[:-1]}")
+        return [inside for location in archives for inside in _members(location, member)]
     if "://" in path:
         try:
             filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
@@ -112,6 +147,19 @@ def locate(folder: Path, path: str) -> list[Location]:
         return [Location(local, str(item), _shown(item, folder)) for item in found]
     _must_be_file(place, path)
     return [Location(local, str(place), path)]
+
+
+def _members(archive: Location, pattern: str) -> list[Location]:
+    """Files inside the archive by name, or by a glob, sorted."""
+    with readable(archive), archive.filesystem.open_input_file(archive.path) as stream, zipfile.ZipFile(stream) as opened:
+        infos = {info.filename: info for info in opened.infolist() if not info.is_dir()}
+    names = [pattern] if pattern in infos else sorted(name for name in infos if fnmatch.fnmatchcase(name, pattern))
+    where = f"{archive.shown}!{pattern}"
+    if not names:
+        raise DataError(f"no such file in the archive. {nearest(pattern, infos)}", where=where)
+    if any(infos[name].flag_bits & 1 for name in names):
+        raise DataError("is encrypted. Unpack it with its password, and name the file.", where=where)
+    return [Location(archive.filesystem, archive.path, f"{archive.shown}!{name}", name) for name in names]
 
 
 def _must_be_file(place: Path, path: str) -> None:

@@ -4,46 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trunkline.data.sources.base import CHUNK_ROWS, Chunk, SourceContext
+from trunkline.data.sources.base import Chunk, SourceContext
 from trunkline.data.sources.files import FileSource, Location, Paths
+from trunkline.data.sources.gather import Gatherer
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import SOURCES
-
-# A chunk ends early at this many characters, so that rows of megabytes do not pile up.
-CHUNK_CHARACTERS = 1 << 24
-REPLACEMENT = "\ufffd"
-
-
-class _Gatherer:
-    """Rows of one file on their way into chunks, with the line each began on."""
-
-    def __init__(self, shown: str) -> None:
-        self.shown = shown
-        self.rows: list[Any] = []
-        self.lines: list[int] = []
-        self.notes: Counter[str] = Counter()
-        self.characters = 0
-
-    def add(self, row: Any, line: int, text: str | None) -> bool:
-        """Keeps a row; true when a chunk is full. text: what of it to weigh and look through for undecodable bytes."""
-        self.rows.append(row)
-        self.lines.append(line)
-        if text is not None:
-            self.characters += len(text)
-            if REPLACEMENT in text:
-                self.notes["undecodable"] += 1
-        return len(self.rows) >= CHUNK_ROWS or self.characters >= CHUNK_CHARACTERS
-
-    def chunk(self, columns: dict[str, list[Any]]) -> Chunk:
-        """The rows so far as `columns` holds them; starts anew."""
-        shown, lines = self.shown, self.lines
-        chunk = Chunk(columns, lambda row: f"{shown}:{lines[row]}", self.notes)
-        self.rows, self.lines, self.notes, self.characters = [], [], Counter(), 0
-        return chunk
 
 
 @SOURCES.register("jsonl")
@@ -52,7 +20,7 @@ class JsonLines(FileSource):
 
     def read_file(self, location: Location) -> Iterator[Chunk]:
         seen: dict[str, None] = {}
-        gathered = _Gatherer(location.shown)
+        gathered = Gatherer(location.shown)
         with location.text("utf-8") as stream:
             for number, line in enumerate(stream, 1):
                 if line.isspace():
@@ -77,7 +45,7 @@ def _parse(line: str, where: str) -> dict[str, Any]:
 
 
 class _Separated(FileSource):
-    """Rows of fields; a row with another number of fields than the header has is an error."""
+    """Rows of fields; a row with another number of fields than the header has is an error, unless `extra` is `drop`."""
 
     def __init__(
         self,
@@ -90,13 +58,16 @@ class _Separated(FileSource):
         delimiter: str,
         quote: str | None,
         names: Sequence[str] | None,
+        extra: str,
         encoding: str,
     ) -> None:
         super().__init__(context, train=train, validation=validation, test=test, rows=rows)
+        if extra not in ("error", "drop"):
+            raise ConfigError(f"data.extra: found {extra!r}. Known: drop, error.")
         for key, sign in (("delimiter", delimiter), ("quote", quote)):
             if sign is not None and len(sign) != 1:
                 raise ConfigError(f"data.{key}: one character is needed, found {sign!r}.")
-        self.delimiter, self.quote, self.encoding = delimiter, quote, encoding
+        self.delimiter, self.quote, self.extra, self.encoding = delimiter, quote, extra, encoding
         self.names = None if names is None else list(names)
 
     def read_file(self, location: Location) -> Iterator[Chunk]:
@@ -115,9 +86,11 @@ class _Separated(FileSource):
             yield from self._chunks(reader, names, location.shown)
 
     def _chunks(self, reader: Any, names: Sequence[str], shown: str) -> Iterator[Chunk]:
-        gathered = _Gatherer(shown)
+        gathered = Gatherer(shown)
         line = reader.line_num + 1
         for fields in _until_broken(reader, shown):
+            if self.extra == "drop":
+                del fields[len(names) :]
             if len(fields) == len(names):
                 if gathered.add(fields, line, "".join(fields)):
                     yield gathered.chunk(_columns(names, gathered.rows))
@@ -143,7 +116,10 @@ def _columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, l
 
 @SOURCES.register("csv")
 class Csv(_Separated):
-    """Comma-separated values, quoted as RFC 4180 says. names: of the columns, if the file has no header line."""
+    """Comma-separated values, quoted as RFC 4180 says. names: of the columns, if the file has no header line.
+
+    extra: `drop` takes no notice of fields beyond the named ones; by default they are an error.
+    """
 
     def __init__(
         self,
@@ -156,6 +132,7 @@ class Csv(_Separated):
         delimiter: str = ",",
         quote: str | None = '"',
         names: Sequence[str] | None = None,
+        extra: str = "error",
         encoding: str = "utf-8",
     ) -> None:
         super().__init__(
@@ -167,13 +144,17 @@ class Csv(_Separated):
             delimiter=delimiter,
             quote=quote,
             names=names,
+            extra=extra,
             encoding=encoding,
         )
 
 
 @SOURCES.register("tsv")
 class Tsv(_Separated):
-    """Tab-separated values; quotes are plain characters unless `quote` names one. names: if there is no header line."""
+    """Tab-separated values; quotes are plain characters unless `quote` names one. names: if there is no header line.
+
+    extra: `drop` takes no notice of fields beyond the named ones; by default they are an error.
+    """
 
     def __init__(
         self,
@@ -185,6 +166,7 @@ class Tsv(_Separated):
         rows: Paths = None,
         quote: str | None = None,
         names: Sequence[str] | None = None,
+        extra: str = "error",
         encoding: str = "utf-8",
     ) -> None:
         super().__init__(
@@ -196,6 +178,7 @@ class Tsv(_Separated):
             delimiter="\t",
             quote=quote,
             names=names,
+            extra=extra,
             encoding=encoding,
         )
 
@@ -219,7 +202,7 @@ class Text(FileSource):
         self.column, self.encoding = column, encoding
 
     def read_file(self, location: Location) -> Iterator[Chunk]:
-        gathered = _Gatherer(location.shown)
+        gathered = Gatherer(location.shown)
         with location.text(self.encoding) as stream:
             for number, line in enumerate(stream, 1):
                 row = line.strip()
