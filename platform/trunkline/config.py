@@ -133,6 +133,7 @@ class Recipe(Strict):
     tokenizer: Annotated[Part, _with_kind("tokenizer")] = Part(kind=DEFAULT_KINDS["tokenizer"])
     catalog: list[str] | None = Field(default=None, description="folders of cards; null: tasks/ in the nearest folder above")
     tasks: list[TaskUse] = Field(min_length=1, description="names from the catalog, or {task: name, weight: number}")
+    decontaminate: bool = Field(default=False, description="leave out training rows that stand in the test of any task here")
     sampling: Annotated[Part, _with_kind("sampling")] = Part(kind=DEFAULT_KINDS["sampling"])
     weighting: Annotated[Part, _with_kind("weighting")] = Part(kind=DEFAULT_KINDS["weighting"])
     optim: Optim = Optim()

@@ -17,6 +17,7 @@ from trunkline.build.task import make_encoding, make_loss, make_metrics, open_so
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
 from trunkline.data.sources.base import Source, TaskText
+from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
@@ -83,7 +84,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_recipe(recipe)
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
-    sources = {name: open_source(card, catalog) for name, card in cards.items()}
+    sources = open_sources(recipe, cards, catalog)
     tokenizer = _tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
@@ -101,10 +102,21 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for job, split in zip(jobs, stored, strict=True):
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
+    _say_removed(jobs, stored, say)
     _check_leaks(jobs, stored, say)
     make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, jobs, stored)
+
+
+def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:
+    """The source of each card; with `decontaminate`, its training rows are without those that any of the cards is tested on."""
+    sources = {name: open_source(card, catalog) for name, card in cards.items()}
+    if not recipe.decontaminate:
+        return sources
+    texts = {name: TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()}
+    tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits()]
+    return {name: Decontaminated(text, tests) for name, text in texts.items()}
 
 
 def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
@@ -132,6 +144,15 @@ def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, 
 def _texts(texts: list[TaskText]) -> Iterator[str]:
     for text in texts:
         yield from text.read("train")
+
+
+def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    """What `decontaminate` took out of each task's training rows, test by test."""
+    for job, split in zip(jobs, stored, strict=True):
+        for note, count in sorted(split.notes.items()):
+            if note.startswith(NOTE):
+                test = note.removeprefix(NOTE)
+                say(f"decontaminated {job.name}: {count} training rows left out, they stand in the test of {test}")
 
 
 def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:

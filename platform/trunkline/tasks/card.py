@@ -24,6 +24,7 @@ RECIPE_KEYS = (
     "tasks",
     "trunk",
     "tokenizer",
+    "decontaminate",
     "sampling",
     "weighting",
     "optim",

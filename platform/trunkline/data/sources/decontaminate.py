@@ -13,7 +13,8 @@ from trunkline.data.keys import text_key
 from trunkline.data.sources.base import Chunk, Source, TaskText, join_words, normalised
 
 NOTE = "in_test_of_"
-NO_WORD = re.compile(r"[\W_]+")
+# Accented Latin letters count as none: corpora lose them (SST-2 has `m nch` where MR has `münch`).
+NO_WORD = re.compile(r"[\W_\u0080-\u024f]+")
 BETWEEN = "\x1f"
 
 
@@ -87,6 +88,6 @@ def _key(values: Sequence[Any]) -> int | None:
 
 
 def bare(text: str) -> str:
-    """The words of a text: no capitals, no punctuation; a text of nothing else stays as it is."""
+    """The words of a text: no capitals, punctuation or accented letters; a text of nothing else stays as it is."""
     same = normalised(text)
     return NO_WORD.sub(" ", same).strip() or same
