@@ -25,6 +25,7 @@ from trunkline.models.heads.classification import Classification
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
 from trunkline.registry import HEADS, LOSSES
+from trunkline.sampling.base import Horizon
 from trunkline.sampling.explicit import Explicit
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective
@@ -179,7 +180,8 @@ def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
 
 def units(kind: str) -> list[Unit]:
     sizes = {name: table.rows.tokens.lengths for name, table in tables(kind).items()}
-    sampler = Explicit(dict.fromkeys(TASKS, laws.ROWS), rates={"anchor": 0.5, "subject": 1.0})
+    horizon = Horizon(1, 240, {name: float(size.mean()) for name, size in sizes.items()})
+    sampler = Explicit(dict.fromkeys(TASKS, laws.ROWS), horizon, rates={"anchor": 0.5, "subject": 1.0})
     return Stream(sizes, sampler, seed=3, tokens_per_step=240, unit_limit=240, groups={}).next_step(1)
 
 
