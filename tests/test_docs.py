@@ -375,3 +375,27 @@ def test_a_wrong_card_or_recipe_is_found(planted, fault, tmp_path, own_registrie
 )
 def test_wrong_code_is_found(planted):
     assert len(wrong_code(planted)) == 1
+
+
+def wrong_figures(readme: str, stored: str) -> list[str]:
+    """Rows of the demo's table whose baseline or value is not that of the stored result."""
+    import json
+
+    shown = {
+        line.split()[0]: line.split() for line in blocks(between(readme, "demo-output"))[0].text.splitlines() if " yes" in line
+    }
+    return [
+        task["task"]
+        for task in json.loads(stored)["tasks"]
+        if not all(
+            f"{task[key]:.3f}" in shown[task["task"]] or f"{task[key]:.1f}" in shown[task["task"]]
+            for key in ("baseline", "value")
+        )
+    ]
+
+
+def test_the_demo_s_figures_are_those_of_the_stored_result_and_a_changed_one_is_found() -> None:
+    stored = (ROOT / "benchmarks" / "results" / "quickstart.json").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert wrong_figures(readme, stored) == []
+    assert wrong_figures(readme.replace(" 0.955 ", " 0.965 "), stored) == ["tone_tagging"]

@@ -38,7 +38,7 @@ def test_explicit_rates_that_do_not_fit_the_recipe_are_refused(rates: dict[str, 
         SAMPLERS.get("explicit")(SIZES, HORIZON, rates=rates)
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": -1.0}, {"cap": 0}])
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": -1.0}, {"temperature": 1e-4}, {"cap": 0}])
 def test_a_temperature_or_cap_out_of_range_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"sampling\."):
         SAMPLERS.get("temperature")(SIZES, HORIZON, **settings)
