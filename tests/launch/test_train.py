@@ -82,6 +82,20 @@ def test_a_run_killed_in_mid_step_and_resumed_ends_bit_equal(finished: Path, rec
     assert lines(resumed.run / "rows.jsonl") == lines(finished / "rows.jsonl")
 
 
+def test_an_interrupted_run_says_how_to_go_on(recipe: Path) -> None:
+    command = [sys.executable, "-m", "trunkline", "train", str(recipe), "--in-process", "-s", "train.steps=5000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    outputs = recipe.parent.parent / "outputs"
+    deadline = time.time() + 120
+    while not list(outputs.glob("*/checkpoints/*/COMMIT")) and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    (run,) = outputs.iterdir()
+    assert process.returncode == 130
+    assert f"--resume {run.name}" in said and "Traceback" not in said
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_said(finished: Path, recipe: Path) -> None:
     run = trunkline.train(recipe, in_process=True).run
     (run / "result.json").unlink()

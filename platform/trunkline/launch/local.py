@@ -54,7 +54,11 @@ def train(
             tell(f"run {run.run_id} is finished already")
         else:
             tell(f"{'resuming' if kept else 'run'} {run.run_id}")
-            _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None)
+            try:
+                _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None)
+            except KeyboardInterrupt:
+                tell(f"stopped. It goes on from its newest checkpoint with: trunkline train {path} --resume {run.run_id}")
+                raise
     return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
 
 
