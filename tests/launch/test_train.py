@@ -17,8 +17,12 @@ import torch
 
 import trunkline
 from trunkline import checkpoint
+from trunkline.build.assemble import Assembly, assemble
+from trunkline.data.packing import pack
+from trunkline.data.stream import Unit
 from trunkline.errors import ClusterError, ConfigError, DataError, IntegrityError, UsageError
 from trunkline.launch.runs import RunFolder, RunLock
+from trunkline.models.multitask import MultiTask
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -117,6 +121,26 @@ def test_the_loaded_model_is_the_trained_one_bit_for_bit(finished: Path) -> None
     assert all(torch.equal(loaded[name], trained[name]) for name in trained)
     storages = [p.data_ptr() for p in model.network.trunk.parameters()]
     assert len(set(storages)) == len(storages) == len({p.data_ptr() for n, p in loaded.items() if n.startswith("trunk.")})
+
+
+def outputs_of(network: MultiTask, built: Assembly) -> dict[str, torch.Tensor]:
+    """What every head gives on one pack of all tasks."""
+    units = [Unit(task, np.arange(4), np.zeros(4, np.int64), 1) for task in built.tables]
+    with torch.no_grad():
+        return network.eval()(pack(units, built.tables, seed=0))
+
+
+def test_the_loaded_model_gives_the_trained_one_s_outputs_bit_for_bit_and_a_moved_weight_is_found(finished: Path) -> None:
+    built = assemble(finished)
+    params = {name.removeprefix("param/"): t for name, t in weights(finished).items() if name.startswith("param/")}
+    built.model.load_state_dict(params)
+    loaded = trunkline.load(finished / "model").network
+    trained, found = outputs_of(built.model, built), outputs_of(loaded, built)
+    assert all(torch.equal(trained[task], found[task]) for task in built.tables)
+    with torch.no_grad():
+        weight = loaded.head("topic").out.weight
+        weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0)) + 1e-6
+    assert not torch.equal(trained["topic"], outputs_of(loaded, built)["topic"])
 
 
 def test_a_fresh_process_opens_the_trunk_without_trunkline(finished: Path) -> None:

@@ -66,6 +66,12 @@ def test_a_task_absent_on_one_rank_and_one_absent_everywhere_change_nothing(
     assert all(float(entry["exp_avg"].abs().max()) == 0 for entry in score.values()), "an absent head had a gradient"
 
 
+def test_a_dummy_that_counts_is_rejected_where_a_task_is_absent(two_ranks: Ranks, one_rank: Ranks) -> None:
+    first, _ = two_ranks(laws.train, 3, stage=1, rates=UNEVEN, tokens_per_pass=120, fault="dummy counted")
+    (alone,) = one_rank(laws.train, 3, rates=UNEVEN)
+    assert any(not torch.allclose(entry["param"], first.state[name]["param"], atol=1e-4) for name, entry in alone.state.items())
+
+
 def _on_one_rank_only(step: int) -> bool:
     from trunkline.data.packing import build_step
 
