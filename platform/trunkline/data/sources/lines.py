@@ -113,7 +113,7 @@ class Parallel(_Named):
             yield from self._read_together(locations[first : first + size])
 
     def read_file(self, location: Location) -> Iterator[Chunk]:
-        raise AssertionError("a file alone is no row: read() takes the files of all columns together")
+        raise AssertionError(f"{location.shown} alone is no row: read() takes the files of all columns together")
 
     def _read_together(self, locations: Sequence[Location]) -> Iterator[Chunk]:
         gathered = Gatherer(locations[0].shown)
