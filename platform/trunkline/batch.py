@@ -41,13 +41,15 @@ class TaskSlice:
 class RowIndex:
     """Where a slice's trunk rows lie in its own hidden states [n, D]: starts [R], lengths [R], row_of_token [n].
 
-    positions [K]: the tokens that carry a target (tagging, masked language), or None when whole rows do.
+    positions [K]: the tokens that carry a target (tagging, masked language), or None when whole rows do. targets: all of the
+    slice's, for heads that read them on the way (a decoder is fed what it should have said).
     """
 
     starts: Tensor
     lengths: Tensor
     row_of_token: Tensor
     positions: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.starts.shape[0]
@@ -80,7 +82,7 @@ class Batch:
         row_of_token = torch.repeat_interleave(
             torch.arange(lengths.shape[0], device=lengths.device), lengths, output_size=part.tokens.stop - part.tokens.start
         )
-        return RowIndex(starts - part.tokens.start, lengths, row_of_token, part.targets.get("positions"))
+        return RowIndex(starts - part.tokens.start, lengths, row_of_token, part.targets.get("positions"), part.targets)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device` (asynchronously from pinned memory)."""

@@ -65,16 +65,15 @@ def measure(
     """Row ids (one per record, repeated for rows of several targets) and records, pack by pack; nothing for dummies."""
     was_training = model.training
     model.eval()
-    head = model.head(judged.name)
     packs = evaluation_packs(judged.name, judged.table, rank=rank, world=world, tokens_per_pass=tokens_per_pass, limit=limit)
     try:
         with torch.no_grad():
             for batch in packs:
                 part = batch.tasks[judged.name]
-                moved = batch.to(device)
-                summary = head.summary(model(moved)[judged.name], moved.tasks[judged.name].targets)
+                summary = model.answer(judged.name, batch.to(device))
                 if not part.dummy:
-                    targets = {name: value.numpy() for name, value in part.targets.items()}
+                    targets: dict[str, Any] = {name: value.numpy() for name, value in part.targets.items()}
+                    targets |= judged.encoding.aside_of(judged.table.rows, part.row_ids)
                     yield np.repeat(part.row_ids, part.counts), judged.encoding.records(summary.float().cpu().numpy(), targets)
     finally:
         model.train(was_training)

@@ -63,12 +63,10 @@ class Model:
         encoded = served.encoding.encode(_columns(rows, served.encoding), with_targets=False)
         table = Table(encoded, served.encoding.collate, served.encoding.dummy())
         answers: list[dict[str, Any]] = [{} for _ in rows]
-        head = self.network.head(task)
         for batch in self._packs(task, table):
             part = batch.tasks[task]
-            moved = batch.to(self.device)
-            summary = head.summary(self.network(moved)[task], moved.tasks[task].targets).float().cpu().numpy()
-            for row, answer in zip(part.row_ids, served.encoding.decode(summary, part.counts), strict=True):
+            summary = self.network.answer(task, batch.to(self.device)).float().cpu().numpy()
+            for row, answer in zip(part.row_ids, served.encoding.decode(summary, encoded.take(part.row_ids)), strict=True):
                 answers[row] = answer
         return answers
 

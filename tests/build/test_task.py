@@ -59,29 +59,30 @@ def card(folder: Path, kind: str, more: str = "") -> Card:
     return load_card(folder / "card.yaml")
 
 
-def whole(made: Card, tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor, Any, Any]:
-    """Outputs of a head on random states, the loss's values, the encoding and the batch's slice."""
+def whole(made: Card, tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor, Any, Any, Any]:
+    """A head's answers on random states, the loss's values, the encoding, the batch's slice and the rows."""
     encoding = make_encoding(made, tokenizer)
     rows = encoding.encode({name: [row[name] for row in ROWS] for name in encoding.wanted})
     table = Table(rows, encoding.collate, encoding.dummy())
     batch = pack([Unit("one", np.arange(3), np.zeros(3, np.int64), 0)], {"one": table}, seed=0)
     index: RowIndex = batch.index("one")
     head = make_head(made, 8, encoding).eval()
-    outputs = head(torch.randn(batch.num_tokens, 8), index)
+    hidden = torch.randn(batch.num_tokens, 8)
     part = batch.tasks["one"]
-    values = make_loss(made, encoding)(outputs, part.targets)
-    return head.summary(outputs, part.targets), values, encoding, part
+    values = make_loss(made, encoding)(head(hidden, index), part.targets)
+    return head.answer(hidden, index), values, encoding, part, rows
 
 
 @pytest.mark.parametrize(("kind", "loss"), [(kind, loss) for kind, losses in FITS.items() for loss in sorted(losses)])
 def test_a_loss_that_fits_gives_one_value_per_target_and_predictions_in_the_users_words(
     kind: str, loss: str, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    summary, values, encoding, part = whole(card(tmp_path, kind, f"loss: {loss}"), tokenizer)
+    answers, values, encoding, part, rows = whole(card(tmp_path, kind, f"loss: {loss}"), tokenizer)
     assert values.shape == (part.num_targets,) and torch.isfinite(values).all()
-    outputs = summary.detach().float().numpy()
-    assert len(encoding.decode(outputs, part.counts)) == 3
-    records = encoding.records(outputs, {name: value.numpy() for name, value in part.targets.items()})
+    outputs = answers.detach().float().numpy()
+    assert len(encoding.decode(outputs, rows)) == 3
+    targets = {name: value.numpy() for name, value in part.targets.items()}
+    records = encoding.records(outputs, {**targets, **encoding.aside_of(rows, np.arange(3))})
     assert records.keys() == encoding.records_given and {len(value) for value in records.values()} == {part.num_targets}
 
 

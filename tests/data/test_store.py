@@ -179,6 +179,13 @@ def test_dropped_nulls_are_counted(tokenizer: Tokenizer, tmp_path: Path) -> None
     assert stored.notes["null_dropped"] == 1 and stored.rows.targets["target"].tolist() == [1.0, 3.0]
 
 
+def test_rows_without_anything_to_learn_are_left_out_and_counted(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": ["cat"], "tags": [2]}\n{"text": [], "tags": []}\n')
+    source = JsonLines(SourceContext(tmp_path), train="a.jsonl")
+    stored = build_split(tmp_path, SplitJob("job", source, "train", encodings(tokenizer)["tagging"]))
+    assert len(stored) == 1 and stored.counts.tolist() == [1] and stored.notes["without_targets_dropped"] == 1
+
+
 def test_errors_name_the_file_and_line_in_later_chunks_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
     lines = ['{"text": "the cat", "value": 1}'] * 5000 + ['{"text": "the cat", "value": "much"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines))

@@ -164,6 +164,11 @@ def _encode(job: SplitJob) -> Rows:
             parts.append(job.encoding.encode(picked.columns, first_row=first, where=picked.where))
         first += len(chunk)
     rows = join(parts) if parts else None
+    if rows is not None and not rows.counts.all():
+        notes, learned = rows.notes, np.flatnonzero(rows.counts)
+        notes["without_targets_dropped"] = len(rows) - len(learned)
+        rows = rows.take(learned)
+        rows.notes.update(notes)
     if rows is None or not len(rows):
         raise DataError(
             f"split '{job.split}' has no rows left of {first} read ({dict(read) or 'nothing was dropped'}).", where=job.name

@@ -31,6 +31,10 @@ class MultiTask(nn.Module):
         assert isinstance(found, Head)
         return found
 
+    def answer(self, task: str, batch: Batch) -> Tensor:
+        """One task's answers on its slice, first dimension targets (or rows); small enough to gather."""
+        return self.head(task).answer(self.trunk(batch)[batch.tasks[task].tokens], batch.index(task))
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""
         hidden = self.trunk(batch)  # [N, D]

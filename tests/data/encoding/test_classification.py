@@ -79,6 +79,6 @@ def test_the_baseline_guesses_the_training_frequencies(tokenizer: Tokenizer) -> 
 
 def test_a_prediction_names_the_label_and_its_probabilities(tokenizer: Tokenizer) -> None:
     encoding = Classification(tokenizer, ["text"], "label", labels=["a", "b"])
-    (answer,) = encoding.decode(np.array([[0.0, math.log(3.0)]], np.float32), np.ones(1))
+    (answer,) = encoding.decode(np.array([[0.0, math.log(3.0)]], np.float32), encoding.dummy())
     assert answer["label"] == "b" and answer["probability"] == pytest.approx(0.75)
     assert answer["probabilities"] == pytest.approx({"a": 0.25, "b": 0.75})

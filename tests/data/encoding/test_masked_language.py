@@ -144,14 +144,12 @@ def test_collating_leaves_the_stored_rows_alone(wide: Tokenizer) -> None:
     np.testing.assert_array_equal(rows.tokens.values, before)
 
 
-def test_rows_without_an_ordinary_token_are_dropped_and_counted(wide: Tokenizer) -> None:
+def test_rows_without_an_ordinary_token_have_nothing_to_learn(wide: Tokenizer) -> None:
     texts = ["word1", "", "unheard", "word2 word3"]
     rows = make(wide).encode({"text": texts})
-    assert len(rows) == 2 and rows.counts.tolist() == [1, 1] and rows.notes["without_tokens_dropped"] == 2
-    kept = make(wide).encode({"text": texts}, with_targets=False)
-    assert kept.counts.tolist() == [1, 0, 0, 1]
-    tokens, targets = make(wide).collate(kept, row_keys(0, "a", np.arange(4), 0))
-    assert len(tokens) == len(kept.tokens.values) and len(targets["positions"]) == 2
+    assert rows.counts.tolist() == [1, 0, 0, 1]
+    tokens, targets = make(wide).collate(rows, row_keys(0, "a", np.arange(4), 0))
+    assert len(tokens) == len(rows.tokens.values) and len(targets["positions"]) == 2
 
 
 def test_the_baseline_is_the_unigram_model_of_the_training_rows(wide: Tokenizer) -> None:
@@ -170,7 +168,8 @@ def test_the_baseline_is_the_unigram_model_of_the_training_rows(wide: Tokenizer)
 def test_a_prediction_gives_perplexity_and_guesses(wide: Tokenizer) -> None:
     ids = wide.encode(["word5 word7"]).tokens.values[1:-1]
     outputs = np.array([[math.log(2), ids[0]], [math.log(8), ids[1]]])
-    answers = make(wide).decode(outputs, np.array([2, 0]))
+    encoding = make(wide, mask_share=1.0)
+    answers = encoding.decode(outputs, encoding.encode({"text": ["word5 word7", ""]}))
     assert answers[0]["perplexity"] == pytest.approx(4) and answers[0]["guesses"] == ["word5", "word7"]
     assert answers[1] == {"perplexity": None, "guesses": []}
 

@@ -60,6 +60,7 @@ def test_the_baseline_is_the_log_odds_of_the_training_frequencies(tokenizer: Tok
 
 
 def test_a_prediction_lists_what_is_likelier_than_not(tokenizer: Tokenizer) -> None:
-    first, second = make(tokenizer).decode(np.array([[math.log(3.0), -1000.0, 0.5], [-1.0, -1.0, 0.0]], np.float32), np.ones(2))
+    outputs = np.array([[math.log(3.0), -1000.0, 0.5], [-1.0, -1.0, 0.0]], np.float32)
+    first, second = make(tokenizer).decode(outputs, make(tokenizer).dummy())
     assert first["labels"] == ["a", "7"] and second["labels"] == []
     assert first["probabilities"] == pytest.approx({"a": 0.75, "b": 0.0, "7": 1 / (1 + math.exp(-0.5))})

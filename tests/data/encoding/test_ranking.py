@@ -51,7 +51,8 @@ def test_records_are_at_unit_length_and_the_baseline_ties_all(tokenizer: Tokeniz
 
 def test_a_prediction_is_the_cosine(tokenizer: Tokenizer) -> None:
     outputs = np.array([[[2.0, 0], [3, 0]], [[1, 0], [0, 5]], [[0, 0], [1, 1]]])
-    answers = Ranking(tokenizer, ["query"], "reply").decode(outputs, np.ones(3))
+    encoding = Ranking(tokenizer, ["query"], "reply")
+    answers = encoding.decode(outputs, encoding.dummy())
     assert [answer["similarity"] for answer in answers] == pytest.approx([1, 0, 0])
 
 

@@ -38,7 +38,8 @@ def test_the_baseline_is_the_training_mean(tokenizer: Tokenizer) -> None:
 
 
 def test_a_prediction_is_a_value(tokenizer: Tokenizer) -> None:
-    assert Regression(tokenizer, ["text"], "value").decode(np.array([1.5, -2]), np.ones(2)) == [{"value": 1.5}, {"value": -2.0}]
+    encoding = Regression(tokenizer, ["text"], "value")
+    assert encoding.decode(np.array([1.5, -2]), encoding.dummy()) == [{"value": 1.5}, {"value": -2.0}]
 
 
 def several(tokenizer: Tokenizer) -> Regression:
@@ -79,4 +80,4 @@ def test_the_baseline_and_a_prediction_of_several_numbers_are_by_name(tokenizer:
     )
     records = encoding.baseline(train, evaluated, np.zeros(1, np.uint64))
     assert records["prediction"].tolist() == [[2, 4]] and records["target"].tolist() == [[5, 7]]
-    assert encoding.decode(np.array([[1.5, -2]]), np.ones(1)) == [{"values": {"valence": 1.5, "arousal": -2.0}}]
+    assert encoding.decode(np.array([[1.5, -2]]), encoding.dummy()) == [{"values": {"valence": 1.5, "arousal": -2.0}}]

@@ -25,16 +25,19 @@ class Encoding(ABC):
 
     tokenizer: how text becomes tokens. inputs: column names (one text, or two for a pair). target: column name or None.
     Keyword-only arguments of a subclass come from the card's `head:` mapping; each is kept under its own name, because the
-    store's key is made of them. A subclass writes `rows`; every row it gives for training has at least one target.
+    store's key is made of them. A subclass writes `rows`, which gives one row per row of the columns, in order; one without
+    anything to learn has count 0 (the store leaves it out).
 
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
-    a card that names none gets. target_is_text: the target column is text the trunk reads. version: raised when the same
-    columns become other rows than before.
+    a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
+    into a pack. target_is_text: the target column is text the trunk reads. version: raised when the same columns become other
+    rows than before.
     """
 
     records_given: ClassVar[frozenset[str]]
     default_loss: ClassVar[str]
     default_metrics: ClassVar[tuple[str, ...]]
+    aside: ClassVar[frozenset[str]] = frozenset()
     num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
@@ -88,6 +91,8 @@ class Encoding(ABC):
         del keys  # nothing here is random
         targets: dict[str, np.ndarray] = {}
         for name, value in rows.targets.items():
+            if name in self.aside:
+                continue
             if not isinstance(value, Ragged):
                 targets[name] = value
             elif name == "positions":
@@ -97,8 +102,11 @@ class Encoding(ABC):
         return rows.tokens.values, targets
 
     @abstractmethod
-    def records(self, outputs: np.ndarray, targets: Mapping[str, np.ndarray]) -> Records:
-        """Small arrays per target that metrics read, from what the head's `summary` gave."""
+    def records(self, outputs: np.ndarray, targets: Mapping[str, Any]) -> Records:
+        """Small arrays per target that metrics read, from what the head's `answer` gave.
+
+        targets: the pack's, as arrays, and those that lie aside, as `aside_of` gives them.
+        """
 
     @abstractmethod
     def baseline(self, train: Rows, evaluated: Rows, keys: np.ndarray) -> Records:
@@ -108,8 +116,13 @@ class Encoding(ABC):
         """
 
     @abstractmethod
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
-        """One prediction per row in the user's words, from what the head's `summary` gave. counts [n]: targets per row."""
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
+        """One prediction per row in the user's words, from what the head's `answer` gave for these rows."""
+
+    def aside_of(self, rows: Rows, row_ids: np.ndarray) -> dict[str, Target]:
+        """The targets of these rows that lie aside."""
+        found = {name: rows.targets[name] for name in self.aside}
+        return {name: value.take(row_ids) if isinstance(value, Ragged) else value[row_ids] for name, value in found.items()}
 
     def texts(self, columns: Columns, name: str, where: Where) -> list[str]:
         """A column's values, each a str."""

@@ -59,9 +59,9 @@ class Classification(Encoding):
         scores = np.log(counts / counts.sum()).astype(np.float32)
         return self.records(np.tile(scores, (len(evaluated), 1)), {"labels": _dense(evaluated, "labels")})
 
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """label, its probability, and the probabilities of all labels."""
-        del counts
+        del rows
         shifted = np.exp(outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True))
         shares = shifted / shifted.sum(axis=1, keepdims=True)
         decoded = []

@@ -54,17 +54,12 @@ class MaskedLanguage(Encoding):
         self._ordinary[tokenizer.normal_ids] = True
 
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
+        del with_targets  # what is hidden is decided when a row is drawn
         encoded = self.encode_inputs(columns, where)
         before = np.concatenate([[0], np.cumsum(self._ordinary[encoded.tokens.values])])
         ordinary = np.diff(before[encoded.tokens.starts])
         counts = np.where(ordinary > 0, np.maximum(1, np.rint(self.mask_share * ordinary)), 0)
-        rows = self.one_text_rows(encoded, counts, {})
-        filled = np.flatnonzero(counts)
-        if with_targets and len(filled) < len(rows):
-            notes = rows.notes
-            rows = rows.take(filled)
-            rows.notes.update(notes, without_tokens_dropped=len(counts) - len(filled))
-        return rows
+        return self.one_text_rows(encoded, counts, {})
 
     def dummy(self) -> Rows:
         return self.one_text_rows(self.dummy_tokens(), np.ones(1), {})
@@ -112,11 +107,11 @@ class MaskedLanguage(Encoding):
         most = np.full(len(losses), counts.argmax())
         return self.records(np.stack([losses, most], axis=1), targets)
 
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """perplexity over the row's hidden tokens, and the tokens guessed for them."""
-        ends = np.cumsum(counts)
+        ends = np.cumsum(rows.counts)
         decoded = []
-        for end, count in zip(ends, counts, strict=True):
+        for end, count in zip(ends, rows.counts, strict=True):
             part = outputs[end - count : end]
             guesses = [self.tokenizer.token(number) for number in part[:, 1].astype(int).tolist()]
             decoded.append({"perplexity": float(np.exp(part[:, 0].mean())) if count else None, "guesses": guesses})

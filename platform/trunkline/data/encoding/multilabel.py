@@ -92,9 +92,9 @@ class Multilabel(Encoding):
         odds = np.log((count + 1) / (len(seen) - count + 1))
         return self.records(np.tile(odds, (len(evaluated), 1)), {"label_set": asked})
 
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """labels: those more likely than not, in the card's order, and the probabilities of all."""
-        del counts
+        del rows
         shares = (1 + np.tanh(outputs.astype(np.float64) / 2)) / 2  # the sigmoid, without overflow
         return [
             {

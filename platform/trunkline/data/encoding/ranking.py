@@ -70,9 +70,9 @@ class Ranking(Encoding):
         targets = {name: value for name, value in evaluated.targets.items() if isinstance(value, np.ndarray)}
         return self.records(np.zeros((len(evaluated), 2, 1), np.float32), targets)
 
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """similarity: the cosine of query and candidate, -1..1."""
-        del counts
+        del rows
         norms = np.linalg.norm(outputs, axis=2)
         product = np.sum(outputs[:, 0] * outputs[:, 1], axis=1)
         scale = norms[:, 0] * norms[:, 1]

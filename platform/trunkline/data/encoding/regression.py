@@ -73,9 +73,9 @@ class Regression(Encoding):
         assert isinstance(seen, np.ndarray) and isinstance(asked, np.ndarray)
         return self.records(np.broadcast_to(seen.mean(0, dtype=np.float64), asked.shape), {"target": asked})
 
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """value, in the unit of the target column; of several numbers `values`, by name."""
-        del counts
+        del rows
         if self.names is not None:
             return [{"values": dict(zip(self.names, row, strict=True))} for row in outputs.astype(float).tolist()]
         return [{"value": value} for value in outputs.astype(float).tolist()]

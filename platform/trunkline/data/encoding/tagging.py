@@ -46,10 +46,6 @@ class Tagging(Encoding):
         notes["words_cut"] = int(encoded.dropped.sum())
         if isinstance(labels := targets.get("labels"), Ragged):
             notes["tags_not_bio"] = self._not_bio(labels)
-        filled = np.flatnonzero(counts)
-        if with_targets and len(filled) < len(rows):
-            notes["without_words_dropped"] = len(rows) - len(filled)
-            rows = rows.take(filled)
         rows.notes.clear()
         rows.notes.update(+notes)
         return rows
@@ -121,12 +117,12 @@ class Tagging(Encoding):
         most = int(np.bincount(seen.values, minlength=len(self.labels)).argmax())
         return self.records(np.full(len(asked.values), most), {"labels": asked.values, "place": places(evaluated)})
 
-    def decode(self, outputs: np.ndarray, counts: np.ndarray) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """tags: one for each word kept."""
-        ends = np.cumsum(counts)
+        ends = np.cumsum(rows.counts)
         return [
             {"tags": [self.labels[int(tag)] for tag in outputs[end - count : end]]}
-            for end, count in zip(ends, counts, strict=True)
+            for end, count in zip(ends, rows.counts, strict=True)
         ]
 
 

@@ -16,6 +16,10 @@ class Head(nn.Module):
     @abstractmethod
     def forward(self, hidden: Tensor, rows: RowIndex) -> Tensor: ...
 
+    def answer(self, hidden: Tensor, rows: RowIndex) -> Tensor:
+        """What evaluation and prediction keep, straight from the states: for a head that answers otherwise than it learns."""
+        return self.summary(self(hidden, rows), rows.targets)
+
     def summary(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """What evaluation and prediction keep of the outputs, small enough to gather: first dimension targets (or rows)."""
         del targets
