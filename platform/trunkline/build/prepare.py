@@ -16,11 +16,13 @@ from trunkline.build.assemble import make_model, make_stream, make_weighting
 from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
+from trunkline.data.intake import said
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
+from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -103,6 +105,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
     _say_removed(jobs, stored, say)
+    _say_quarantined(jobs, stored, say)
     _check_leaks(jobs, stored, say)
     make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
@@ -153,6 +156,14 @@ def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> N
             if note.startswith(NOTE):
                 test = note.removeprefix(NOTE)
                 say(f"decontaminated {job.name}: {count} training rows left out, they stand in the test of {test}")
+
+
+def _say_quarantined(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        if split.quarantined["rows"]:
+            say(
+                f"warning: {job.name}/{job.split}: {said(split.quarantined)}. All are in {shown(split.path.with_suffix('.json'))}"
+            )
 
 
 def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:

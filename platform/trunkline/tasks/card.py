@@ -67,6 +67,8 @@ class Data(Open):
     on_null: Literal["error", "drop"] = "error"
     lists: dict[str, str] = Field(default_factory=dict, description="column wanted -> what stands between the items of its text")
     nulls: list[str] = Field(default_factory=list, description="texts that mean no value, such as '' or NA")
+    on_bad: Literal["error", "quarantine"] = Field("error", description="rows that can not be used: an error, or set aside")
+    max_bad: float = Field(0.05, ge=0, le=1, description="the share of a split's rows that may be set aside")
 
     def files(self) -> dict[str, list[str]]:
         """What the card names for each split."""

@@ -113,5 +113,7 @@ def label_numbers(column: str, values: Sequence[Any], index: Mapping[str, int], 
             close = difflib.get_close_matches(str(value).casefold(), {name.casefold(): name for name in index}, n=1)
             advice = f"Did you mean '{close[0]}'? " if close and close[0] in index else ""
             advice += nearest(str(value), index).removeprefix(advice)
-        refuse(column, f"has {len(bad)} value(s) that are no label", bad, values, where, advice)
+        refuse(
+            column, f"has {len(bad)} value(s) that are no label", bad, values, where, advice, each="has a value that is no label"
+        )
     return np.array(numbers, np.int64)
