@@ -137,6 +137,11 @@ class Encoding(ABC):
     def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """One prediction per row in the user's words, from what the head's `answer` gave for these rows."""
 
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        """What the card promises and no target of these rows is, such as labels, in the user's words."""
+        del rows
+        return ()
+
     def aside_of(self, rows: Rows, row_ids: np.ndarray) -> dict[str, Target]:
         """The targets of these rows that lie aside."""
         found = {name: rows.targets[name] for name in self.aside}

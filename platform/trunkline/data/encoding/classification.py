@@ -44,6 +44,9 @@ class Classification(Encoding):
     def dummy(self) -> Rows:
         return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"labels": np.zeros(1, np.int64)})
 
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        return absent(self.labels, _dense(rows, "labels"))
+
     def head_arguments(self) -> dict[str, Any]:
         return {"num_labels": len(self.labels)}
 
@@ -86,6 +89,11 @@ def label_index(labels: Sequence[str]) -> dict[str, int]:
             index.setdefault(name.lower(), number)
             index.setdefault(name.capitalize(), number)
     return index
+
+
+def absent(labels: Sequence[str], numbers: np.ndarray) -> list[str]:
+    """The labels whose number does not come up."""
+    return [labels[number] for number in np.setdiff1d(np.arange(len(labels)), numbers)]
 
 
 def checked_labels(labels: Sequence[Label]) -> list[str]:

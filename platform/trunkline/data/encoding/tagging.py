@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from trunkline.data.encoding.base import SHOWN, Columns, Encoding, Records, Where, chunk_rows, noted, refuse
-from trunkline.data.encoding.classification import Label, checked_labels, label_index, label_numbers
+from trunkline.data.encoding.classification import Label, absent, checked_labels, label_index, label_numbers
 from trunkline.data.rows import Ragged, Rows, Target
 from trunkline.data.tokenizer import EncodedWords, Tokenizer
 from trunkline.errors import DataError
@@ -97,6 +97,11 @@ class Tagging(Encoding):
         position = int(np.isin(encoded.tokens.values, self.tokenizer.normal_ids[:1]).argmax())
         targets = {"positions": Ragged.of([[position]]), "labels": Ragged.of([[0]], np.int64)}
         return self.one_text_rows(encoded, np.ones(1), targets)
+
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        tags = rows.targets["labels"]
+        assert isinstance(tags, Ragged)
+        return absent(self.labels, tags.values)
 
     def head_arguments(self) -> dict[str, Any]:
         return {"num_labels": len(self.labels), "follows": self.follows.astype(int).tolist()}

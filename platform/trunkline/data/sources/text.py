@@ -36,7 +36,7 @@ class JsonLines(FileSource):
 def _parse(line: str) -> tuple[dict[str, Any], str | None]:
     """The row, or what is wrong with the line."""
     try:
-        row = json.loads(line)
+        row = json.loads(line.rstrip())  # a newline would be the next line's first column
     except (ValueError, RecursionError) as error:
         reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         return {}, f"not JSON: {reason}."
