@@ -338,7 +338,7 @@ def test_a_wrong_command_is_found(planted, fault, fence, show_help):
 @pytest.mark.parametrize(
     ("check", "old", "new", "fault"),
     [
-        (wrong_tables, "`in_batch`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} | a card's `loss` |"),
+        (wrong_tables, "`infonce`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} | a card's `loss` |"),
         (
             wrong_tables,
             "| weightings |",

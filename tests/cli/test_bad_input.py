@@ -34,7 +34,7 @@ TOPIC = "inputs: [text]\ntarget: label\nhead: {kind: classification, labels: [wa
 SCORE = "inputs: [text]\ntarget: value\nhead: regression"
 TAGS = "inputs: [text]\ntarget: tags\nhead: {kind: tagging, labels: [a, b]}"
 PAIR = "inputs: [text, other]\ntarget: label\nhead: {kind: classification, labels: [warm, cold]}"
-REPLY = "inputs: [text]\ntarget: other\nhead: ranking\nloss: {kind: in_batch, group: 8}"
+REPLY = "inputs: [text]\ntarget: other\nhead: contrastive\nloss: {kind: infonce, group: 8}"
 RECIPE = """
 seed: 1
 trunk: {kind: transformer, hidden_size: 16, layers: 1, heads: 2}

@@ -5,6 +5,6 @@ ENCODINGS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
-    "ranking": "ranking",
+    "contrastive": "contrastive",
     "masked_language": "masked_language",
 }

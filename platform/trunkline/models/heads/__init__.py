@@ -5,6 +5,6 @@ HEADS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
-    "ranking": "ranking",
+    "contrastive": "contrastive",
     "masked_language": "masked_language",
 }
