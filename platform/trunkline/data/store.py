@@ -161,7 +161,8 @@ def _encode(job: SplitJob) -> Rows:
         picked = job.reading.select(chunk, job.encoding.wanted)
         read += picked.notes
         if len(picked):
-            parts.append(job.encoding.encode(picked.columns, first_row=first, where=picked.where))
+            encoded = job.encoding.encode(picked.columns, first_row=first, where=picked.where)
+            parts.append(job.encoding.drawn(encoded) if job.split == "train" else encoded)
         first += len(chunk)
     rows = join(parts) if parts else None
     if rows is not None and not rows.counts.all():
@@ -170,9 +171,8 @@ def _encode(job: SplitJob) -> Rows:
         rows = rows.take(learned)
         rows.notes.update(notes)
     if rows is None or not len(rows):
-        raise DataError(
-            f"split '{job.split}' has no rows left of {first} read ({dict(read) or 'nothing was dropped'}).", where=job.name
-        )
+        told = dict(read + rows.notes if rows is not None else read) or "nothing was dropped"
+        raise DataError(f"split '{job.split}' has no rows left of {first} read ({told}).", where=job.name)
     rows.notes.update(read)
     return rows
 

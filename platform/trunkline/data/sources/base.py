@@ -143,6 +143,10 @@ class Reading:
     def key(self) -> str:
         return digest([dict(self.columns), self.on_null, dict(self.lists), list(self.nulls)])
 
+    def is_null(self, value: Any) -> bool:
+        """Whether this is no value: none, NaN, or a text that means none."""
+        return _is_null(value) or (isinstance(value, str) and value in self.nulls)
+
     def select(self, chunk: Chunk, wanted: Sequence[str]) -> Chunk:
         """The wanted columns without nulls. Raises DataError for a missing column, or for a null unless they are dropped."""
         columns: dict[str, Sequence[Any]] = {}
@@ -194,15 +198,16 @@ class TaskText:
             picked = self.reading.select(chunk, self.inputs)
             for values in zip(*(picked.columns[name] for name in self.inputs), strict=True):
                 for value in values:
-                    yield value if isinstance(value, str) else join_words(value)
+                    yield join_words(value) if isinstance(value, list | tuple) else str(value)
 
     def fingerprint(self) -> str:
         prints = [self.source.fingerprint(split) for split in self.source.splits()]
         return digest([prints, self.inputs, self.reading.key()])
 
 
-def join_words(words: Sequence[str]) -> str:
-    """Words as running text: no spaces between Chinese, Japanese or Korean characters."""
+def join_words(items: Sequence[Any]) -> str:
+    """Words as running text: no spaces between Chinese, Japanese or Korean characters. What is no text is written as one."""
+    words = [str(item) for item in items]
     return ("" if all(len(word) == 1 and word >= "\u2e80" for word in words) else " ").join(words)
 
 
