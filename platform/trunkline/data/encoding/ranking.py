@@ -23,7 +23,7 @@ class Ranking(Encoding):
     """A query column and a column of candidates, a list of texts in each row; the target is a list of as many grades.
 
     A row is one list, of one trunk row `query, candidate` for each candidate, in order. A grade is a number from 0 (irrelevant)
-    to 1e6, more is better. grades: what else stands in the column -> its grade, such as {1: 4, 2: 3, 3: 2, 4: 1, -1: 0}.
+    to 1e6, more is better. grades: what else stands in the column -> its grade, such as {'1': 2, '2': 1, '-1': 0}.
     A list of which no candidate is above 0, or all have one grade, ranks nothing: it has count 0 (left out of training and
     evaluation, as TREC's clean test sets do) and is counted, `queries_without_relevant` or `queries_without_irrelevant`.
 
