@@ -14,6 +14,7 @@ import numpy as np
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import Intake, said
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
+from trunkline.data.sources.grouped import Grouped
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
@@ -31,7 +32,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
-    """The card's source, its `split` applied. catalog: where a source finds other tasks by name. Loads the plugin."""
+    """The card's source, `gather` and then `split` applied. catalog: where a source finds other tasks. Loads the plugin."""
     load_plugin(card)
 
     def open_task(name: str) -> TaskText:
@@ -44,6 +45,8 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
     make = SOURCES.get(data.format, where=card.where("data", "format"))
     with _placed(card, "data"):
         source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
+        if data.gather is not None:
+            source = Grouped(source, data.gather.by, data.gather.lists, reading(card))
         if data.split is not None:
             source = HashSplit(source, data.split.by, data.split.validation, data.split.test)
     if "train" not in source.splits():

@@ -165,6 +165,8 @@ def _existing(path: Path) -> StoredSplit | None:
 def _encode(job: SplitJob) -> tuple[Rows, dict[str, Any]]:
     intake = Intake(job.encoding, job.reading)
     parts = [rows for chunk in job.source.read(job.split) if (rows := intake.rows(chunk)) is not None]
+    if job.split == "train":
+        parts = [job.encoding.drawn(rows) for rows in parts]
     report = intake.report()
     check_share(report, job.reading)
     rows = join(parts) if parts else None
@@ -174,10 +176,8 @@ def _encode(job: SplitJob) -> tuple[Rows, dict[str, Any]]:
         rows = rows.take(learned)
         rows.notes.update(notes)
     if rows is None or not len(rows):
-        raise DataError(
-            f"split '{job.split}' has no rows left of {intake.read} read ({dict(intake.notes) or 'nothing was dropped'}).",
-            where=job.name,
-        )
+        told = dict(intake.notes + rows.notes if rows is not None else intake.notes) or "nothing was dropped"
+        raise DataError(f"split '{job.split}' has no rows left of {intake.read} read ({told}).", where=job.name)
     rows.notes.update(intake.notes)
     if intake.quarantined:
         rows.notes[NOTE] = intake.quarantined

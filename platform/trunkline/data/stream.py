@@ -71,7 +71,8 @@ class Stream:
             if largest > unit_limit:
                 raise ConfigError(
                     f"task '{name}': a group of {self.groups[name]} rows can hold {largest} tokens, above train.tokens_per_pass "
-                    f"{unit_limit}. Raise tokens_per_pass, or lower train.max_length or the loss's group."
+                    f"{unit_limit}. Raise tokens_per_pass, or lower train.max_length, the loss's group, or what the card's head "
+                    "takes into a row (such as head.max_candidates)."
                 )
 
     def next_step(self, step: int) -> list[Unit]:

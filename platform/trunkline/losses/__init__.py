@@ -14,4 +14,9 @@ LOSSES = {
     "heteroscedastic": "regression",
     "crf": "tagging",
     "infonce": "contrastive",
+    "pairwise_logistic": "ranking",
+    "margin": "ranking",
+    "listnet": "ranking",
+    "listmle": "ranking",
+    "lambdarank": "ranking",
 }

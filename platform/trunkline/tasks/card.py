@@ -54,6 +54,13 @@ class Split(Strict):
         return self
 
 
+class Gather(Strict):
+    """Flat rows become lists: those of the same `by` are one row, in which each of `lists` is a list."""
+
+    by: Names = Field(min_length=1, description="columns whose values the lines of a list share, such as query_id")
+    lists: Names = Field(min_length=1, description="columns that become lists, such as [candidate, grade]")
+
+
 class Data(Open):
     """Where the rows are; further keys are the source's own arguments."""
 
@@ -63,6 +70,7 @@ class Data(Open):
     test: Names | None = None
     rows: Names | None = None
     split: Split | None = None
+    gather: Gather | None = None
     columns: dict[str, str] = Field(default_factory=dict, description="column wanted -> its name in the file")
     on_null: Literal["error", "drop"] = "error"
     lists: dict[str, str] = Field(default_factory=dict, description="column wanted -> what stands between the items of its text")
@@ -147,6 +155,8 @@ class Card(Strict):
         stated = [self.inputs, self.target, self.head.kind, encoding, self.data.columns]
         if self.data.lists:
             stated.append(self.data.lists)
+        if self.data.gather is not None:
+            stated.append(self.data.gather.model_dump())
         return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -101,6 +101,10 @@ class Encoding(ABC):
     def head_arguments(self) -> dict[str, Any]:
         """What the head of the same name must know from here, such as num_labels."""
 
+    def drawn(self, rows: Rows) -> Rows:
+        """What of these rows training draws from; evaluation and prediction keep them whole."""
+        return rows
+
     def collate(self, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Tokens [n] and targets of gathered rows, flat, `positions` made relative to the slice.
 

@@ -168,6 +168,10 @@ class Reading:
         # Of rows that were all good nothing else comes; and how many may be bad changes none of those kept.
         return digest([*stated, self.on_bad] if self.on_bad != "error" else stated)
 
+    def is_null(self, value: Any) -> bool:
+        """Whether this is no value: none, NaN, or a text that means none."""
+        return _is_null(value) or (isinstance(value, str) and value in self.nulls)
+
     def select(self, chunk: Chunk, wanted: Sequence[str]) -> Chunk:
         """The wanted columns without nulls. Raises DataError for a missing column, and for a null unless they are dropped or,
         like lines that could not be read, set aside."""

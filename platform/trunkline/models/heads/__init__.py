@@ -6,5 +6,6 @@ HEADS = {
     "regression": "regression",
     "tagging": "tagging",
     "contrastive": "contrastive",
+    "ranking": "ranking",
     "masked_language": "masked_language",
 }
