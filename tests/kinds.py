@@ -110,6 +110,15 @@ def _chain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return every.logsumexp(0) - score(tuple(targets["labels"][row:end].tolist()))
 
 
+def _span(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    """Start and end of one question, every place of all its windows summed up one by one."""
+    begins = [*(targets["place"] == 0).nonzero().flatten().tolist(), len(outputs)]
+    own = slice(begins[row], begins[row + 1])
+    every = outputs[own].exp().sum(0)
+    right = [outputs[own, side].exp()[targets[name][own] == 1].sum() for side, name in enumerate(("is_start", "is_end"))]
+    return -(torch.stack(right) / every).log().mean()
+
+
 LABELS, CLASSES = {"num_labels": C}, "classification"
 CASES = {
     case.name or case.loss: case
@@ -139,6 +148,7 @@ CASES = {
         Case("log_cosh", {}, "regression", {"num_values": M}, _number(lambda e: e.cosh().log())),
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
+        Case("span", {}, "span", {}, _span),
     )
 }  # fmt: skip
 
@@ -160,8 +170,23 @@ def tables(kind: str) -> dict[str, Table]:
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
     }
-    found = {"anchor": rows_of(texts, labels=labels), "subject": rows_of(texts, **made[kind])}
+    subject = _windowed(texts, rng) if kind == "span" else rows_of(texts, **made[kind])
+    found = {"anchor": rows_of(texts, labels=labels), "subject": subject}
     return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
+
+
+def _windowed(texts: list[list[int]], rng: np.random.Generator) -> Rows:
+    """Rows of one to three windows; the places are the first token and most others, one or two of them gold."""
+    tokens = Ragged.of(texts)
+    cuts = [sorted({0, *rng.integers(1, len(text), 2).tolist()}) for text in texts]
+    lengths = Ragged.of([np.diff([*own, len(text)]) for own, text in zip(cuts, texts, strict=True)])
+    places = [
+        [place for place in range(len(text)) if place == 0 or place not in own] for own, text in zip(cuts, texts, strict=True)
+    ]
+    marks = [[np.isin(np.arange(len(own)), rng.integers(0, len(own), 2)) for own in places] for _ in range(2)]
+    start, end = (Ragged.of(side, np.uint8) for side in marks)
+    targets = {"positions": Ragged.of(places), "is_start": start, "is_end": end}
+    return Rows(tokens, lengths, lengths, np.ones(len(texts), np.int32), targets)
 
 
 def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:

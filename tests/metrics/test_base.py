@@ -20,6 +20,7 @@ GIVEN = {
     "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
     "ranking": {"query", "candidate", "key", "query_key"},
+    "span": {"answer", "answers"},
 }
 FITS = {
     "classification": {
@@ -31,8 +32,10 @@ FITS = {
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
     "ranking": {"recall_at_1", "mrr"},
+    "span": {"exact_match", "answer_f1"},
 }
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
+ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
 
 
 def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarray]]]:
@@ -57,6 +60,9 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
             whole |= {"place": np.arange(targets), "tag": TAGS[whole["target"]], "predicted_tag": TAGS[whole["prediction"]]}
         if kind == "regression":
             whole |= {"prediction": rng.normal(size=1).astype(np.float32), "target": rng.normal(size=1).astype(np.float32)}
+        if kind == "span":
+            right = tuple(rng.choice(ANSWERS, int(rng.integers(0, 3))).tolist())
+            whole |= {"answer": np.array([rng.choice(ANSWERS)], object), "answers": np.fromiter([right], object, 1)}
         made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
     return made
 
@@ -119,7 +125,9 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
         elif kind == "masked_language":
             records["loss"] = np.zeros_like(records["loss"])
-        if kind != "ranking":
+        if kind == "span":
+            records["answer"] = np.array([max(records["answers"][0], default="")], object)
+        if kind not in ("ranking", "span"):
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

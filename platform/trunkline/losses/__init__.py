@@ -13,5 +13,6 @@ LOSSES = {
     "log_cosh": "regression",
     "heteroscedastic": "regression",
     "crf": "tagging",
+    "span": "span",
     "in_batch": "ranking",
 }

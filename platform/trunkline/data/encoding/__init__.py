@@ -5,6 +5,7 @@ ENCODINGS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
+    "span": "span",
     "ranking": "ranking",
     "masked_language": "masked_language",
 }

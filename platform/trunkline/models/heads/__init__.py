@@ -5,6 +5,7 @@ HEADS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
+    "span": "span",
     "ranking": "ranking",
     "masked_language": "masked_language",
 }
