@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from trunkline.data.encoding.span import Span
 from trunkline.data.rows import Ragged, Rows, join
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.text import JsonLines
+from trunkline.data.store import SplitJob, build_split
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Words
 from trunkline.data.windows import windows
@@ -318,3 +323,20 @@ def test_the_key_holds_everything_that_decides_the_rows(tokenizer: Tokenizer) ->
         {"misplaced": "mend"},
     ]
     assert len({span(tokenizer, **change).key() for change in changes}) == len(changes)
+
+
+def test_the_store_keeps_rows_of_windows_and_the_texts_aside_as_they_are(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in zip(*COLUMNS.values(), strict=True))
+    )
+    encoding = span(tokenizer)
+    source = JsonLines(SourceContext(tmp_path), train="rows.jsonl")
+    stored, memory = build_split(tmp_path, SplitJob("one", source, "train", encoding)).rows, encoding.encode(COLUMNS)
+    np.testing.assert_array_equal(stored.lengths.values, memory.lengths.values)
+    assert stored.targets.keys() == memory.targets.keys() and stored.notes == memory.notes
+    for name in memory.targets:
+        for a, b in zip(parts(stored, name), parts(memory, name), strict=True):
+            assert a.dtype == b.dtype and a.tolist() == b.tolist()
+    order = np.array([3, 1])
+    assert gold_answer(encoding, stored.take(order)) == ["😀 dog", "a dog"]
