@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trunkline.batch import RowIndex
+from trunkline.errors import ConfigError
 from trunkline.models.heads.chain import best_path
 from trunkline.models.heads.classification import Classification
 from trunkline.models.heads.masked_language import MaskedLanguage
@@ -187,3 +188,9 @@ def test_a_span_s_outputs_read_only_their_places() -> None:
     other = hidden.clone()
     other[5] += 1  # before the second window
     assert torch.equal(head(hidden, rows), head(other, rows))
+
+
+@pytest.mark.parametrize("longest", [0, -1, 2.5, True])
+def test_a_longest_answer_that_makes_no_sense_is_refused(longest: int) -> None:
+    with pytest.raises(ConfigError, match="max_answer_tokens: a whole number from 1 up"):
+        Span(3, max_answer_tokens=longest)

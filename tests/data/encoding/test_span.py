@@ -64,37 +64,6 @@ def byte_level() -> Tokenizer:
     return Tokenizer(inner, {"cls": "<s>", "sep": "</s>"}, max_length=24)
 
 
-@pytest.mark.parametrize(("overlap", "max_length"), list(itertools.product((0, 3, 50), (6, 9, 16))))
-def test_windows_hold_every_token_of_the_context_in_order_and_share_the_overlap(
-    overlap: int, max_length: int, make_tokenizer: Callable[..., Tokenizer]
-) -> None:
-    tokenizer = make_tokenizer(max_length=max_length)
-    held = windows(tokenizer, COLUMNS["question"], COLUMNS["context"], overlap=overlap, max_windows=99)
-    whole = tokenizer.spell(COLUMNS["context"], 999).ids
-    assert not held.context_cut.any() and held.encoded.tokens.lengths.max() <= max_length
-    for row in range(4):
-        context = whole.values[whole.starts[row] : whole.starts[row + 1]]
-        mine = range(held.starts[row], held.starts[row + 1])
-        for window in mine:
-            begin = held.encoded.tokens.starts[window] + held.begin[window]
-            piece = held.encoded.tokens.values[begin : begin + held.length[window]]
-            np.testing.assert_array_equal(piece, context[held.first[window] :][: held.length[window]])
-            assert held.encoded.tokens.values[held.encoded.tokens.starts[window + 1] - 1] == tokenizer.sep_id
-        room = int(held.room[row])
-        shared = [held.first[a] + held.length[a] - held.first[b] for a, b in itertools.pairwise(mine)]
-        assert set(shared) <= {min(overlap, room // 2)}
-        assert held.first[mine[0]] == 0 and held.first[mine[-1]] + held.length[mine[-1]] == len(context)
-        assert all(held.length[window] == room for window in mine[:-1])
-
-
-def test_a_window_holds_an_answer_exactly_if_one_does(make_tokenizer: Callable[..., Tokenizer]) -> None:
-    held = windows(make_tokenizer(max_length=12), ["who sat"], [LONG], overlap=3, max_windows=3)
-    spans = list(zip(held.first, held.first + held.length, strict=True))
-    assert len(spans) == 3 and held.context_cut[0]
-    for start, end in itertools.product(range(30), repeat=2):
-        assert held.hold(0, start, end) == any(a <= start <= end < b for a, b in spans)
-
-
 @pytest.mark.parametrize("which", [0, -1])
 @pytest.mark.parametrize("bytes_of", [False, True])
 def test_offsets_come_back_to_the_answers_text_in_every_window(which: int, bytes_of: bool, tokenizer: Tokenizer) -> None:

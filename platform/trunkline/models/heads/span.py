@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
+from trunkline.errors import ConfigError
 from trunkline.models.heads.base import Head
 from trunkline.registry import HEADS
 
@@ -21,6 +22,8 @@ class Span(Head):
 
     def __init__(self, width: int, *, dropout: float = 0.0, max_answer_tokens: int = 30) -> None:
         super().__init__()
+        if isinstance(max_answer_tokens, bool) or not isinstance(max_answer_tokens, int) or max_answer_tokens < 1:
+            raise ConfigError(f"max_answer_tokens: a whole number from 1 up is needed, found {max_answer_tokens!r}.")
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, 2)
         self.max_answer_tokens = max_answer_tokens
