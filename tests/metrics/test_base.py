@@ -19,8 +19,8 @@ GIVEN = {
     "regression": {"prediction", "target"},
     "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
-    "ranking": {"query", "candidate", "key", "query_key"},
     "span": {"answer", "answers"},
+    "contrastive": {"query", "candidate", "key", "query_key"},
 }
 FITS = {
     "classification": {
@@ -31,8 +31,8 @@ FITS = {
     "regression": {"pearson", "spearman", "mse", "mae", "r2"},
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
-    "ranking": {"recall_at_1", "mrr"},
     "span": {"exact_match", "answer_f1"},
+    "contrastive": {"retrieval_recall", "retrieval_mrr"},
 }
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
 ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
@@ -120,14 +120,14 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["scores"] = records["target"] * 2.0 - 1
         if kind == "tagging":
             records["predicted_tag"] = records["tag"]
-        if kind == "ranking":
+        if kind == "contrastive":
             vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
         elif kind == "masked_language":
             records["loss"] = np.zeros_like(records["loss"])
         if kind == "span":
             records["answer"] = np.array([max(records["answers"][0], default="")], object)
-        if kind not in ("ranking", "span"):
+        if kind not in ("contrastive", "span"):
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

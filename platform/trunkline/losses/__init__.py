@@ -14,5 +14,5 @@ LOSSES = {
     "heteroscedastic": "regression",
     "crf": "tagging",
     "span": "span",
-    "in_batch": "ranking",
+    "infonce": "contrastive",
 }

@@ -6,6 +6,6 @@ HEADS = {
     "regression": "regression",
     "tagging": "tagging",
     "span": "span",
-    "ranking": "ranking",
+    "contrastive": "contrastive",
     "masked_language": "masked_language",
 }
