@@ -154,6 +154,15 @@ def _lambda(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return torch.stack(values).sum()
 
 
+def _span(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    """Start and end of one question, every place of all its windows summed up one by one."""
+    begins = [*(targets["place"] == 0).nonzero().flatten().tolist(), len(outputs)]
+    own = slice(begins[row], begins[row + 1])
+    every = outputs[own].exp().sum(0)
+    right = [outputs[own, side].exp()[targets[name][own] == 1].sum() for side, name in enumerate(("is_start", "is_end"))]
+    return -(torch.stack(right) / every).log().mean()
+
+
 LABELS, CLASSES = {"num_labels": C}, "classification"
 CASES = {
     case.name or case.loss: case
@@ -188,6 +197,7 @@ CASES = {
         Case("listnet", {}, "ranking", {}, _first_place),
         Case("listmle", {}, "ranking", {}, _draws),
         Case("lambdarank", {}, "ranking", {}, _lambda),
+        Case("span", {}, "span", {}, _span),
     )
 }  # fmt: skip
 
@@ -215,7 +225,8 @@ def tables(kind: str) -> dict[str, Table]:
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
     }
-    subject = graded(texts) if kind == "ranking" else rows_of(texts, **made[kind])
+    own = {"ranking": graded, "span": windowed}.get(kind)
+    subject = own(texts) if own else rows_of(texts, **made[kind])
     found = {"anchor": rows_of(texts, labels=labels), "subject": subject}
     return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
 
@@ -227,6 +238,21 @@ def graded(texts: list[list[int]]) -> Rows:
     grades = [rng.permutation([0, 1, *rng.integers(0, 3, len(own) - 2)]) for own in pieces]
     lengths = Ragged.of(pieces)
     return Rows(Ragged.of(texts), lengths, lengths, np.ones(len(texts), np.int32), {"grades": Ragged.of(grades, np.float32)})
+
+
+def windowed(texts: list[list[int]]) -> Rows:
+    """Rows of one to three windows; the places are the first token and most others, one or two of them gold."""
+    rng = np.random.default_rng(2)
+    tokens = Ragged.of(texts)
+    cuts = [sorted({0, *rng.integers(1, len(text), 2).tolist()}) for text in texts]
+    lengths = Ragged.of([np.diff([*own, len(text)]) for own, text in zip(cuts, texts, strict=True)])
+    places = [
+        [place for place in range(len(text)) if place == 0 or place not in own] for own, text in zip(cuts, texts, strict=True)
+    ]
+    marks = [[np.isin(np.arange(len(own)), rng.integers(0, len(own), 2)) for own in places] for _ in range(2)]
+    start, end = (Ragged.of(side, np.uint8) for side in marks)
+    targets = {"positions": Ragged.of(places), "is_start": start, "is_end": end}
+    return Rows(tokens, lengths, lengths, np.ones(len(texts), np.int32), targets)
 
 
 def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:

@@ -19,6 +19,7 @@ GIVEN = {
     "regression": {"prediction", "target"},
     "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
+    "span": {"answer", "answers"},
     "contrastive": {"query", "candidate", "key", "query_key"},
     "ranking": {"scores", "grades"},
 }
@@ -31,10 +32,12 @@ FITS = {
     "regression": {"pearson", "spearman", "mse", "mae", "r2"},
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
+    "span": {"exact_match", "answer_f1"},
     "contrastive": {"retrieval_recall", "retrieval_mrr"},
     "ranking": {"map", "mrr", "ndcg", "recall_at_k"},
 }
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
+ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
 
 
 def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarray]]]:
@@ -62,6 +65,9 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
             whole |= {"place": np.arange(targets), "tag": TAGS[whole["target"]], "predicted_tag": TAGS[whole["prediction"]]}
         if kind == "regression":
             whole |= {"prediction": rng.normal(size=1).astype(np.float32), "target": rng.normal(size=1).astype(np.float32)}
+        if kind == "span":
+            right = tuple(rng.choice(ANSWERS, int(rng.integers(0, 3))).tolist())
+            whole |= {"answer": np.array([rng.choice(ANSWERS)], object), "answers": np.fromiter([right], object, 1)}
         made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
     return made
 
@@ -132,7 +138,9 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
         elif kind == "masked_language":
             records["loss"] = np.zeros_like(records["loss"])
-        if kind not in ("contrastive", "ranking"):
+        if kind == "span":
+            records["answer"] = np.array([max(records["answers"][0], default="")], object)
+        if kind not in ("contrastive", "ranking", "span"):
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

@@ -13,6 +13,7 @@ LOSSES = {
     "log_cosh": "regression",
     "heteroscedastic": "regression",
     "crf": "tagging",
+    "span": "span",
     "infonce": "contrastive",
     "pairwise_logistic": "ranking",
     "margin": "ranking",

@@ -11,6 +11,8 @@ METRICS = {
     "mean_average_precision": "scores",
     "jaccard": "multilabel",
     "span_f1": "tagging",
+    "exact_match": "span",
+    "answer_f1": "span",
     "pearson": "regression",
     "spearman": "regression",
     "mse": "regression",

@@ -87,6 +87,24 @@ EXAMPLES = {
         ),
         (("Jonas works in Kyoto", "PERSON O O PLACE"), ("It rains here", "O O O")),
     ),
+    "span": Example(
+        "inputs: [question, context]            # long contexts are read in several windows\n"
+        "target: answer                         # the text as it stands in the context\n"
+        "head: {kind: span}                     # starts: COLUMN says where it stands, if its text comes more than once\n"
+        "metrics: [exact_match, answer_f1]      # the first is the headline\n",
+        ("question", "context", "answer"),
+        (
+            ("When does the shop open?", "The shop opens at nine. It closes at six.", "nine"),
+            ("When does the shop close?", "The shop opens at nine. It closes at six.", "six"),
+            ("Who wrote the letter?", "The letter that Anna wrote came on Monday.", "Anna"),
+            ("When did the letter come?", "The letter that Anna wrote came on Monday.", "Monday"),
+            ("Where does the river end?", "From the hills the river runs down to the sea.", "the sea"),
+        ),
+        (
+            ("Where does the river begin?", "From the hills the river runs down to the sea.", "the hills"),
+            ("When does the train leave?", "The train leaves at noon from Oslo.", "noon"),
+        ),
+    ),
     "contrastive": Example(
         "inputs: [question]\n"
         "target: answer                         # other rows' answers are the wrong ones\n"

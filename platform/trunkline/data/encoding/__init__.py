@@ -5,6 +5,7 @@ ENCODINGS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
+    "span": "span",
     "contrastive": "contrastive",
     "ranking": "ranking",
     "masked_language": "masked_language",

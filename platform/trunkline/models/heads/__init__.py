@@ -5,6 +5,7 @@ HEADS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
+    "span": "span",
     "contrastive": "contrastive",
     "ranking": "ranking",
     "masked_language": "masked_language",
