@@ -53,7 +53,7 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     jobs = [SplitJob(name, source, wanted, served.encoding, reading(card)) for wanted in ("train", split)]
     train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
     say(f"{name}: {len(judged_split)} {split} rows")
-    table, trained = (Table(stored.rows, served.encoding.collate, served.encoding.dummy()) for stored in (judged_split, train))
+    table, trained = (Table.of(stored.rows, served.encoding) for stored in (judged_split, train))
     judged = Judged(name, table, served.encoding, served.metrics)
     found = evaluate(
         model.network,

@@ -7,4 +7,7 @@ HEADS = {
     "tagging": "tagging",
     "ranking": "ranking",
     "masked_language": "masked_language",
+    "causal_language": "causal_language",
+    "bilm": "bilm",
+    "replaced_token": "replaced_token",
 }
