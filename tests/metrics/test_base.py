@@ -22,7 +22,7 @@ GIVEN = {
     "causal_language": {"loss", "prediction", "target"},
     "bilm": {"loss", "prediction", "target"},
     "replaced_token": {"scores", "prediction", "target"},
-    "ranking": {"query", "candidate", "key", "query_key"},
+    "contrastive": {"query", "candidate", "key", "query_key"},
 }
 FITS = {
     "classification": {
@@ -39,7 +39,7 @@ FITS = {
     "masked_language": {"perplexity", "masked_accuracy"},
     "causal_language": {"perplexity", "accuracy"},
     "bilm": {"perplexity", "accuracy"},
-    "ranking": {"recall_at_1", "mrr"},
+    "contrastive": {"retrieval_recall", "retrieval_mrr"},
 }
 SEVERAL = ("tagging", "masked_language", "causal_language", "bilm", "replaced_token")  # targets in a row
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
@@ -124,12 +124,12 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["scores"] = records["target"] * 2.0 - 1
         if kind == "tagging":
             records["predicted_tag"] = records["tag"]
-        if kind == "ranking":
+        if kind == "contrastive":
             vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
         elif "loss" in records:
             records["loss"] = np.zeros_like(records["loss"])
-        if kind != "ranking":
+        if kind != "contrastive":
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

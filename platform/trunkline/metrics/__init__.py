@@ -16,8 +16,8 @@ METRICS = {
     "mse": "regression",
     "mae": "regression",
     "r2": "regression",
-    "recall_at_1": "ranking",
-    "mrr": "ranking",
+    "retrieval_recall": "retrieval",
+    "retrieval_mrr": "retrieval",
     "perplexity": "language",
     "masked_accuracy": "language",
 }

@@ -7,9 +7,9 @@ from trunkline.data.encoding.base import Encoding
 from trunkline.data.encoding.bilm import Bilm
 from trunkline.data.encoding.causal_language import CausalLanguage
 from trunkline.data.encoding.classification import Classification
+from trunkline.data.encoding.contrastive import Contrastive
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
-from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.replaced_token import ReplacedToken
 from trunkline.data.encoding.tagging import Tagging
@@ -24,7 +24,7 @@ KINDS = (
     "multilabel",
     "regression",
     "tagging",
-    "ranking",
+    "contrastive",
     "masked_language",
     "causal_language",
     "bilm",
@@ -46,7 +46,7 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "multilabel": Multilabel(tokenizer, ["text"], "labels", labels=["no", "yes"]),
         "regression": Regression(tokenizer, ["text", "other"], "value"),
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
-        "ranking": Ranking(tokenizer, ["text"], "other"),
+        "contrastive": Contrastive(tokenizer, ["text"], "other"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
         "causal_language": CausalLanguage(tokenizer, ["text"], None),
         "bilm": Bilm(tokenizer, ["text"], None),

@@ -5,7 +5,7 @@ ENCODINGS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
-    "ranking": "ranking",
+    "contrastive": "contrastive",
     "masked_language": "masked_language",
     "causal_language": "causal_language",
     "bilm": "bilm",
