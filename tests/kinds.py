@@ -5,6 +5,7 @@ Every case has its plain reference: the mean over all targets, written out row b
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trunkline.losses.classification import CrossEntropy
 from trunkline.models.heads.classification import Classification
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
-from trunkline.registry import HEADS, LOSSES
+from trunkline.registry import ENCODINGS, HEADS, LOSSES
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.explicit import Explicit
 from trunkline.training.engine import Engine
@@ -53,6 +54,10 @@ class Case:
 def _log_p(outputs: Tensor, targets: Targets, row: int) -> tuple[int, Tensor]:
     label = int(targets["labels"][row])
     return label, outputs[row, label] - outputs[row].exp().sum().log()
+
+
+def _plain_log_p(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    return -_log_p(outputs, targets, row)[1]
 
 
 def _weighted(outputs: Tensor, targets: Targets, row: int) -> Tensor:
@@ -198,6 +203,9 @@ CASES = {
         Case("listmle", {}, "ranking", {}, _draws),
         Case("lambdarank", {}, "ranking", {}, _lambda),
         Case("span", {}, "span", {}, _span),
+        Case("cross_entropy", {}, "causal_language", {"vocab_size": laws.VOCAB}, _plain_log_p, "causal_language"),
+        Case("cross_entropy", {}, "bilm", {"vocab_size": laws.VOCAB}, _plain_log_p, "bilm"),
+        Case("cross_entropy", {}, "replaced_token", {"num_labels": C}, _plain_log_p, "replaced_token"),
     )
 }  # fmt: skip
 
@@ -214,21 +222,34 @@ def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndar
     return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
 
 
+def _twice(texts: list[list[int]]) -> Rows:
+    """Rows of two trunk rows each: every token but the last guesses the next one, every one but the first the one before."""
+    places = [[*range(len(t) - 1), *range(len(t) + 1, 2 * len(t))] for t in texts]
+    labels = [[*t[1:], *t[:-1]] for t in texts]
+    halves = Ragged.of([[len(text)] * 2 for text in texts])
+    rows = rows_of([text * 2 for text in texts], positions=Ragged.of(places), labels=Ragged.of(labels))
+    return Rows(rows.tokens, halves, halves, rows.counts, rows.targets)
+
+
 def tables(kind: str) -> dict[str, Table]:
     rng = np.random.default_rng(0)
     texts = [rng.integers(5, laws.VOCAB, rng.integers(3, 20)).tolist() for _ in range(laws.ROWS)]
     places = [list(range(0, len(text), 4)) for text in texts]  # one to five words a row
+    steps = Ragged.of([list(range(len(text) - 1)) for text in texts])
+    whole = Ragged.of([list(range(len(text))) for text in texts])
     labels = rng.choice(C, laws.ROWS, p=[0.7, 0.2, 0.1])
     made: dict[str, dict[str, np.ndarray | Ragged]] = {
         "classification": {"labels": labels},
         "multilabel": {"label_set": rng.integers(0, 2, (laws.ROWS, C)).astype(np.uint8)},
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
+        "causal_language": {"positions": steps, "labels": Ragged.of([text[1:] for text in texts])},
+        "replaced_token": {"positions": whole, "labels": Ragged.of([[token % C for token in text] for text in texts])},
     }
-    own = {"ranking": graded, "span": windowed}.get(kind)
+    own = {"ranking": graded, "span": windowed, "bilm": _twice}.get(kind)
     subject = own(texts) if own else rows_of(texts, **made[kind])
-    found = {"anchor": rows_of(texts, labels=labels), "subject": subject}
-    return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
+    found = {"anchor": (rows_of(texts, labels=labels), (0,)), "subject": (subject, ENCODINGS.get(kind).sight)}
+    return {name: Table(rows, collate, rows.take(np.array([0])), sight) for name, (rows, sight) in found.items()}
 
 
 def graded(texts: list[list[int]]) -> Rows:
@@ -259,7 +280,8 @@ def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
     torch.manual_seed(1)
     trunk = Transformer(laws.VOCAB, 0, 64, hidden_size=laws.WIDTH, layers=1, heads=2, dropout=0.0)
     loss = LOSSES.get(case.loss)(**case.arguments)
-    head = HEADS.get(case.kind)(laws.WIDTH, **case.sizes, **loss.asks, dropout=0.0)
+    dropout = {"dropout": 0.0} if "dropout" in HEADS.arguments(case.kind) else {}
+    head = HEADS.get(case.kind)(laws.WIDTH, **case.sizes, **loss.asks, **dropout)
     for name, parameter in head.named_parameters():
         if name.startswith("chain."):
             nn.init.normal_(parameter)  # a chain that starts at 0 would hide a transition read the wrong way round
@@ -295,11 +317,15 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
     return laws.gradients(engine.named_state()), len(packs.batches)
 
 
-def reference(name: str) -> dict[str, Tensor]:
-    """The same step by plain torch: all rows in one pack, each task's mean over its targets written out."""
+def reference(name: str, *, whole: bool = False) -> dict[str, Tensor]:
+    """The same step by plain torch: all rows in one pack, each task's mean over its targets written out.
+
+    whole: a planted fault, every row is read whole, whatever its kind says.
+    """
     case = CASES[name]
     model, _ = world(case)
     batch = pack(units(case.kind), tables(case.kind), seed=0)
+    batch = dataclasses.replace(batch, sight=None) if whole else batch
     out = model(batch)
     anchor, subject = (batch.tasks[task] for task in TASKS)
     values = [case.plain(out["subject"], subject.targets, row) for row in range(subject.num_targets)]

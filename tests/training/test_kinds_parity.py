@@ -28,6 +28,12 @@ def test_a_mean_of_means_is_rejected(two_ranks: Ranks, name: str) -> None:
     assert laws.furthest(first, kinds.reference(name)) > 100 * CLOSE
 
 
+@pytest.mark.parametrize("name", ["causal_language", "bilm"])
+def test_rows_read_whole_where_they_look_one_way_are_rejected(two_ranks: Ranks, name: str) -> None:
+    (first, _), _ = two_ranks(kinds.gradient, name, stage=1, tokens_per_pass=80)
+    assert laws.furthest(first, kinds.reference(name, whole=True)) > 100 * CLOSE
+
+
 @pytest.mark.parametrize("stage", [0, 2, 3])
 def test_a_chains_parameters_are_sharded_with_their_head(two_ranks: Ranks, stage: int) -> None:
     (first, _), _ = two_ranks(kinds.gradient, "crf", stage=stage, tokens_per_pass=240)

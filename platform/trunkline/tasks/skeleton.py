@@ -153,6 +153,39 @@ EXAMPLES = {
         ),
         (("The boats leave the harbour in spring.",), ("He closed the drawer of the old table.",)),
     ),
+    "causal_language": Example(
+        "inputs: [text]\nhead: {kind: causal_language}         # looks back only\nmetrics: [perplexity, accuracy]\n",
+        ("text",),
+        (
+            ("Once there was a miller who had three sons.",),
+            ("The eldest went out to see the world.",),
+            ("The second stayed at the mill and ground the corn.",),
+            ("The youngest had nothing but a cat.",),
+        ),
+        (("The cat went out to see the mill.",), ("Once there was a cat who had a miller.",)),
+    ),
+    "bilm": Example(
+        "inputs: [text]\nhead: {kind: bilm}                    # reads every text twice: forth and back\nmetrics: [perplexity]\n",
+        ("text",),
+        (
+            ("Salt the water before it boils.",),
+            ("Cut the onions and let them soften in butter.",),
+            ("Add the rice, and stir until it is dry.",),
+            ("Pour in the wine and wait until it is gone.",),
+        ),
+        (("Cut the butter and add it to the rice.",), ("Stir until the water is gone.",)),
+    ),
+    "replaced_token": Example(
+        "inputs: [text]\nhead: {kind: replaced_token}          # replace: 0.15 of the tokens\nmetrics: [auroc, macro_f1]\n",
+        ("text",),
+        (
+            ("The post office closes at noon on Saturdays.",),
+            ("You need a stamp for each of these letters.",),
+            ("The parcel was too heavy for the scales.",),
+            ("Letters to the islands take a day longer.",),
+        ),
+        (("The office was closed on Saturdays.",), ("A parcel to the islands needs a stamp.",)),
+    ),
 }
 
 

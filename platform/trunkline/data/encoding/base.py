@@ -42,14 +42,16 @@ class Encoding(ABC):
 
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
     a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
-    into a pack. target_is_text: the target column is text the trunk reads. version: raised when the same columns become other
-    rows than before.
+    into a pack. sight: which way each trunk row of a drawn row is read, in order: 0 whole, -1 looking back only, 1 ahead only.
+    target_is_text: the target column is text the trunk reads. version: raised when the same columns become other rows than
+    before.
     """
 
     records_given: ClassVar[frozenset[str]]
     default_loss: ClassVar[str]
     default_metrics: ClassVar[tuple[str, ...]]
     aside: ClassVar[frozenset[str]] = frozenset()
+    sight: ClassVar[tuple[int, ...]] = (0,)
     num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
