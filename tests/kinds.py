@@ -110,6 +110,12 @@ def _chain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return every.logsumexp(0) - score(tuple(targets["labels"][row:end].tolist()))
 
 
+def _smoothed(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    _, log_p = _log_p(outputs, targets, row)
+    every = outputs[row] - outputs[row].exp().sum().log()
+    return -0.9 * log_p - 0.1 / len(every) * every.sum()
+
+
 LABELS, CLASSES = {"num_labels": C}, "classification"
 CASES = {
     case.name or case.loss: case
@@ -139,6 +145,8 @@ CASES = {
         Case("log_cosh", {}, "regression", {"num_values": M}, _number(lambda e: e.cosh().log())),
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
+        Case("cross_entropy", {"label_smoothing": 0.1}, "generation", {"num_outputs": 6, "max_target": 5}, _smoothed,
+             "generation"),
     )
 }  # fmt: skip
 
@@ -146,7 +154,9 @@ CASES = {
 def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     tokens, targets = laws.collate(rows, keys)
     lengths = [value.lengths for value in rows.targets.values() if isinstance(value, Ragged)]
-    return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
+    if not lengths:
+        return tokens, targets
+    return tokens, targets | {"place": np.concatenate([np.arange(n) for n in lengths[0]]), "target_lengths": lengths[0]}
 
 
 def tables(kind: str) -> dict[str, Table]:
@@ -158,6 +168,7 @@ def tables(kind: str) -> dict[str, Table]:
         "classification": {"labels": labels},
         "multilabel": {"label_set": rng.integers(0, 2, (laws.ROWS, C)).astype(np.uint8)},
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
+        "generation": {"labels": Ragged.of([rng.integers(0, 6, 1 + len(own)) for own in places])},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
     }
     found = {"anchor": rows_of(texts, labels=labels), "subject": rows_of(texts, **made[kind])}

@@ -36,6 +36,13 @@ def test_a_chains_parameters_are_sharded_with_their_head(two_ranks: Ranks, stage
     assert laws.furthest(first, expected) < CLOSE
 
 
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_decoder_is_sharded_with_its_head(two_ranks: Ranks, stage: int) -> None:
+    (first, _), _ = two_ranks(kinds.gradient, "generation", stage=stage, tokens_per_pass=240)
+    assert "heads.subject_.decoder.embeddings" in first
+    assert laws.furthest(first, kinds.reference("generation")) < CLOSE
+
+
 def test_every_loss_is_proved_here_or_in_the_small_world_of_laws() -> None:
     there = {"cross_entropy", "mse", "in_batch"}
     assert {case.loss for case in kinds.CASES.values()} | there == set(LOSSES)

@@ -20,4 +20,7 @@ METRICS = {
     "mrr": "ranking",
     "perplexity": "language",
     "masked_accuracy": "language",
+    "bleu": "generation",
+    "chrf": "generation",
+    "text_match": "generation",
 }

@@ -7,4 +7,5 @@ HEADS = {
     "tagging": "tagging",
     "ranking": "ranking",
     "masked_language": "masked_language",
+    "generation": "generation",
 }
