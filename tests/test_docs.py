@@ -320,7 +320,7 @@ def test_a_wrong_command_is_found(planted, fault, fence, show_help):
 @pytest.mark.parametrize(
     ("check", "old", "new", "fault"),
     [
-        (wrong_parts, "`in_batch`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} |"),
+        (wrong_parts, "`infonce`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} |"),
         (
             wrong_parts,
             "| weightings |",

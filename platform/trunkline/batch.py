@@ -1,7 +1,7 @@
 """The packed batch: rows of all tasks end to end, and the protocols parts share.
 
 Letters: N tokens of a pack, R rows the trunk reads, D width, C classes, T tasks. A drawn row of a task is one trunk row,
-or several (a ranking row is a query and its candidate): `TaskSlice.rows` covers trunk rows, `row_ids` drawn ones.
+or several (a contrastive row is a query and its candidate): `TaskSlice.rows` covers trunk rows, `row_ids` drawn ones.
 """
 
 from __future__ import annotations

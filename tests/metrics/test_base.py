@@ -19,7 +19,7 @@ GIVEN = {
     "regression": {"prediction", "target"},
     "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
-    "ranking": {"query", "candidate", "key", "query_key"},
+    "contrastive": {"query", "candidate", "key", "query_key"},
 }
 FITS = {
     "classification": {
@@ -30,7 +30,7 @@ FITS = {
     "regression": {"pearson", "spearman", "mse", "mae", "r2"},
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
-    "ranking": {"recall_at_1", "mrr"},
+    "contrastive": {"retrieval_recall", "retrieval_mrr"},
 }
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
 
@@ -114,12 +114,12 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["scores"] = records["target"] * 2.0 - 1
         if kind == "tagging":
             records["predicted_tag"] = records["tag"]
-        if kind == "ranking":
+        if kind == "contrastive":
             vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
         elif kind == "masked_language":
             records["loss"] = np.zeros_like(records["loss"])
-        if kind != "ranking":
+        if kind != "contrastive":
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

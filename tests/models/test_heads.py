@@ -10,9 +10,9 @@ import torch
 from trunkline.batch import RowIndex
 from trunkline.models.heads.chain import best_path
 from trunkline.models.heads.classification import Classification
+from trunkline.models.heads.contrastive import Contrastive
 from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.heads.multilabel import Multilabel
-from trunkline.models.heads.ranking import Ranking
 from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
@@ -44,7 +44,7 @@ def test_outputs_have_one_entry_per_row_or_per_target() -> None:
     assert Tagging(3, 6)(HIDDEN, ROWS).shape == (3, 6)
     assert Tagging(3, 6, transitions=True)(HIDDEN, ROWS).shape == (3, 6, 6)
     assert MaskedLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
-    assert Ranking(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
+    assert Contrastive(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
 
 
 def test_a_token_head_reads_only_its_positions() -> None:
@@ -55,7 +55,7 @@ def test_a_token_head_reads_only_its_positions() -> None:
 
 
 def test_ranking_vectors_have_unit_length_and_pair_query_with_candidate() -> None:
-    head = Ranking(3).eval()
+    head = Contrastive(3).eval()
     vectors = head(HIDDEN, ROWS)
     assert torch.allclose(vectors.norm(dim=-1), torch.ones(2, 2))
     swapped = HIDDEN.clone()

@@ -44,5 +44,5 @@ def test_a_decoder_is_sharded_with_its_head(two_ranks: Ranks, stage: int) -> Non
 
 
 def test_every_loss_is_proved_here_or_in_the_small_world_of_laws() -> None:
-    there = {"cross_entropy", "mse", "in_batch"}
+    there = {"cross_entropy", "mse", "infonce"}
     assert {case.loss for case in kinds.CASES.values()} | there == set(LOSSES)

@@ -13,5 +13,5 @@ LOSSES = {
     "log_cosh": "regression",
     "heteroscedastic": "regression",
     "crf": "tagging",
-    "in_batch": "ranking",
+    "infonce": "contrastive",
 }

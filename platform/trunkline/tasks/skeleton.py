@@ -86,11 +86,11 @@ EXAMPLES = {
         ),
         (("Jonas works in Kyoto", "PERSON O O PLACE"), ("It rains here", "O O O")),
     ),
-    "ranking": Example(
+    "contrastive": Example(
         "inputs: [question]\n"
         "target: answer                         # other rows' answers are the wrong ones\n"
-        "head: {kind: ranking}\n"
-        "metrics: [recall_at_1, mrr]            # the first is the headline\n",
+        "head: {kind: contrastive}\n"
+        "metrics: [retrieval_recall, retrieval_mrr]            # the first is the headline\n",
         ("question", "answer"),
         (
             ("How do I reset my password?", "Open the settings and choose a new password."),

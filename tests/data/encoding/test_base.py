@@ -5,9 +5,9 @@ import pytest
 
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.encoding.classification import Classification
+from trunkline.data.encoding.contrastive import Contrastive
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
-from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, join
@@ -16,7 +16,7 @@ from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
-KINDS = ("classification", "multilabel", "regression", "tagging", "ranking", "masked_language")
+KINDS = ("classification", "multilabel", "regression", "tagging", "contrastive", "masked_language")
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
     "label": ["yes", "no", "no", "yes"],
@@ -33,7 +33,7 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "multilabel": Multilabel(tokenizer, ["text"], "labels", labels=["no", "yes"]),
         "regression": Regression(tokenizer, ["text", "other"], "value"),
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
-        "ranking": Ranking(tokenizer, ["text"], "other"),
+        "contrastive": Contrastive(tokenizer, ["text"], "other"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
     }
     return made[kind]

@@ -5,7 +5,7 @@ ENCODINGS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
-    "ranking": "ranking",
+    "contrastive": "contrastive",
     "masked_language": "masked_language",
     "generation": "generation",
 }

@@ -5,7 +5,7 @@ HEADS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
-    "ranking": "ranking",
+    "contrastive": "contrastive",
     "masked_language": "masked_language",
     "generation": "generation",
 }

@@ -10,8 +10,8 @@ from trunkline.models.heads.base import Head
 from trunkline.registry import HEADS, POOLINGS
 
 
-@HEADS.register("ranking")
-class Ranking(Head):
+@HEADS.register("contrastive")
+class Contrastive(Head):
     """A bi-encoder: pool query and candidate apart, project both, scale to unit length; a score is their dot product.
 
     A drawn row is two trunk rows, the query then its candidate. size: width of the vectors, by default the trunk's.

@@ -12,8 +12,8 @@ from trunkline.losses.base import Loss
 from trunkline.registry import LOSSES
 
 
-@LOSSES.register("in_batch")
-class InBatch(Loss):
+@LOSSES.register("infonce")
+class InfoNCE(Loss):
     """Softmax over the candidates of the row's own group: -log softmax(q . c / temperature)[own candidate].
 
     outputs [n, 2, D]: query and candidate of each row, unit length; rows lie group by group. targets `key` [n]: a hash of

@@ -16,16 +16,16 @@ from trunkline.errors import ConfigError
 from trunkline.registry import ENCODINGS
 
 
-@ENCODINGS.register("ranking")
-class Ranking(Encoding):
+@ENCODINGS.register("contrastive")
+class Contrastive(Encoding):
     """A query column and a column of the right candidate: the second input, or the target.
 
     Targets are keys of both texts, so that a candidate that stands twice among those compared is no wrong answer.
     """
 
     records_given: ClassVar[frozenset[str]] = frozenset({"query", "candidate", "key", "query_key"})
-    default_loss: ClassVar[str] = "in_batch"
-    default_metrics: ClassVar[tuple[str, ...]] = ("recall_at_1", "mrr")
+    default_loss: ClassVar[str] = "infonce"
+    default_metrics: ClassVar[tuple[str, ...]] = ("retrieval_recall", "retrieval_mrr")
     needs_target: ClassVar[bool] = False
     target_is_text: ClassVar[bool] = True
 
@@ -34,7 +34,7 @@ class Ranking(Encoding):
         columns = self.wanted
         if len(columns) != 2 or columns[0] == columns[1]:
             raise ConfigError(
-                f"inputs, target: ranking takes two columns, the query and its right candidate, found {', '.join(columns)}."
+                f"inputs, target: contrastive takes two columns, the query and its right candidate, found {', '.join(columns)}."
             )
 
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:

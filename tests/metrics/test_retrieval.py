@@ -1,4 +1,4 @@
-"""Metrics of ranking."""
+"""Metrics of retrieval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trunkline.errors import ConfigError
-from trunkline.metrics.ranking import Mrr, RecallAt1, draw, others
+from trunkline.metrics.retrieval import RetrievalMrr, RetrievalRecall, draw, others
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -30,34 +30,34 @@ def compute(metric, query, candidate, key=None, query_key=None):
 def test_three_queries_worked_by_hand() -> None:
     candidate = np.eye(3)
     query = unit(np.array([[3, 2, 1], [3, 2, 1], [3, 2, 1]]))  # own candidate stands first, second, third
-    assert compute(RecallAt1(num_candidates=3), query, candidate) == pytest.approx(1 / 3)
-    assert compute(Mrr(num_candidates=3), query, candidate) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert compute(RetrievalRecall(num_candidates=3), query, candidate) == pytest.approx(1 / 3)
+    assert compute(RetrievalMrr(num_candidates=3), query, candidate) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
 
 
 def test_a_perfect_model_scores_one() -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(200, 8)))
-    assert compute(RecallAt1(), vectors, vectors) == 1.0
-    assert compute(Mrr(), vectors, vectors) == 1.0
+    assert compute(RetrievalRecall(), vectors, vectors) == 1.0
+    assert compute(RetrievalMrr(), vectors, vectors) == 1.0
 
 
 def test_a_model_that_scores_all_alike_gets_what_chance_gets() -> None:
     zeros = np.zeros((200, 4))
     same = np.tile(unit(np.ones((1, 4))), (200, 1))
     for vectors in (zeros, same):
-        assert compute(RecallAt1(), vectors, vectors) == pytest.approx(1 / 50, rel=1e-12)
-        assert compute(Mrr(), vectors, vectors) == pytest.approx(sum(1 / rank for rank in range(1, 51)) / 50, rel=1e-12)
+        assert compute(RetrievalRecall(), vectors, vectors) == pytest.approx(1 / 50, rel=1e-12)
+        assert compute(RetrievalMrr(), vectors, vectors) == pytest.approx(sum(1 / rank for rank in range(1, 51)) / 50, rel=1e-12)
 
 
 def test_a_random_model_is_near_chance() -> None:
     rng = np.random.default_rng(3)
     query, candidate = unit(rng.normal(size=(4000, 8))), unit(rng.normal(size=(4000, 8)))
-    assert compute(RecallAt1(), query, candidate) == pytest.approx(1 / 50, abs=4 * math.sqrt(0.02 * 0.98 / 4000))
+    assert compute(RetrievalRecall(), query, candidate) == pytest.approx(1 / 50, abs=4 * math.sqrt(0.02 * 0.98 / 4000))
 
 
 def test_a_model_that_diverged_ranks_last_and_not_first() -> None:
     broken = np.full((60, 4), np.nan)
-    assert compute(RecallAt1(), broken, broken) == 0.0
-    assert compute(Mrr(), broken, broken) == pytest.approx(1 / 50)
+    assert compute(RetrievalRecall(), broken, broken) == 0.0
+    assert compute(RetrievalMrr(), broken, broken) == pytest.approx(1 / 50)
 
 
 def test_others_are_distinct_wrong_and_fixed_by_the_query() -> None:
@@ -82,11 +82,11 @@ def test_every_other_candidate_is_drawn_equally_often() -> None:
 def test_a_small_split_ranks_against_what_it_has() -> None:
     assert sorted(draw(np.array([8], np.uint64), np.array([3]), 5)[0]) == [-1, -1, 0, 1, 2]
     same = np.ones((4, 2))
-    assert compute(RecallAt1(), same, same) == pytest.approx(1 / 4)
-    assert compute(RecallAt1(), same, same, key=[5, 5, 5, 5]) == 1.0  # one candidate: nothing to be ranked against
+    assert compute(RetrievalRecall(), same, same) == pytest.approx(1 / 4)
+    assert compute(RetrievalRecall(), same, same, key=[5, 5, 5, 5]) == 1.0  # one candidate: nothing to be ranked against
 
 
 @pytest.mark.parametrize("wrong", [1, 0, 2.5, True, "50"])
 def test_a_wrong_number_of_candidates_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="num_candidates must be a whole number of at least 2"):
-        RecallAt1(num_candidates=wrong)
+        RetrievalRecall(num_candidates=wrong)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.data.encoding.ranking import Ranking
+from trunkline.data.encoding.contrastive import Contrastive
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 
@@ -12,7 +12,7 @@ COLUMNS = {"query": ["the cat", "a dog", "mat"], "reply": ["sat", "on the mat an
 
 @pytest.mark.parametrize(("inputs", "target"), [(["query"], "reply"), (["query", "reply"], None)])
 def test_a_row_is_its_query_and_then_its_candidate(inputs: list[str], target: str | None, tokenizer: Tokenizer) -> None:
-    rows = Ranking(tokenizer, inputs, target).encode(COLUMNS)
+    rows = Contrastive(tokenizer, inputs, target).encode(COLUMNS)
     assert len(rows) == 3 and rows.counts.tolist() == [1, 1, 1] and len(rows.lengths.values) == 6
     ends = np.cumsum(rows.lengths.values)[:-1]
     texts = [tokenizer.decode(part) for part in np.split(rows.tokens.values, ends)]
@@ -21,22 +21,22 @@ def test_a_row_is_its_query_and_then_its_candidate(inputs: list[str], target: st
 
 
 def test_equal_candidates_have_equal_keys_and_others_do_not(tokenizer: Tokenizer) -> None:
-    targets = Ranking(tokenizer, ["query"], "reply").encode(COLUMNS).targets
+    targets = Contrastive(tokenizer, ["query"], "reply").encode(COLUMNS).targets
     key, query = targets["key"], targets["query_key"]
     assert isinstance(key, np.ndarray) and isinstance(query, np.ndarray)
     assert key[0] == key[2] != key[1] and len(set(query.tolist())) == 3 and key.dtype == np.int64
 
 
 def test_taken_rows_keep_both_texts_together(tokenizer: Tokenizer) -> None:
-    rows = Ranking(tokenizer, ["query"], "reply").encode(COLUMNS)
+    rows = Contrastive(tokenizer, ["query"], "reply").encode(COLUMNS)
     taken = rows.take(np.array([2, 0]))
-    again = Ranking(tokenizer, ["query"], "reply").encode({name: [values[2], values[0]] for name, values in COLUMNS.items()})
+    again = Contrastive(tokenizer, ["query"], "reply").encode({name: [values[2], values[0]] for name, values in COLUMNS.items()})
     np.testing.assert_array_equal(taken.tokens.values, again.tokens.values)
     np.testing.assert_array_equal(taken.lengths.values, again.lengths.values)
 
 
 def test_records_are_at_unit_length_and_the_baseline_ties_all(tokenizer: Tokenizer) -> None:
-    encoding = Ranking(tokenizer, ["query"], "reply")
+    encoding = Contrastive(tokenizer, ["query"], "reply")
     rows = encoding.encode(COLUMNS)
     targets = {name: value for name, value in rows.targets.items() if isinstance(value, np.ndarray)}
     vectors = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_records_are_at_unit_length_and_the_baseline_ties_all(tokenizer: Tokeniz
 
 def test_a_prediction_is_the_cosine(tokenizer: Tokenizer) -> None:
     outputs = np.array([[[2.0, 0], [3, 0]], [[1, 0], [0, 5]], [[0, 0], [1, 1]]])
-    encoding = Ranking(tokenizer, ["query"], "reply")
+    encoding = Contrastive(tokenizer, ["query"], "reply")
     answers = encoding.decode(outputs, encoding.dummy())
     assert [answer["similarity"] for answer in answers] == pytest.approx([1, 0, 0])
 
@@ -59,4 +59,4 @@ def test_a_prediction_is_the_cosine(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(("inputs", "target"), [(["query"], None), (["query", "reply"], "label"), (["query"], "query")])
 def test_anything_but_two_columns_is_refused(inputs: list[str], target: str | None, tokenizer: Tokenizer) -> None:
     with pytest.raises(ConfigError, match="two columns, the query and its right candidate"):
-        Ranking(tokenizer, inputs, target)
+        Contrastive(tokenizer, inputs, target)

@@ -1,4 +1,4 @@
-"""Metrics of ranking: how high the right candidate stands among a fixed number of others."""
+"""Metrics of retrieval: how high the right candidate stands among a fixed number of others."""
 
 from __future__ import annotations
 
@@ -98,16 +98,16 @@ class _Ranks(Metric):
         """What a row scores: above [n] candidates stand higher, ties [n] stand level with its own."""
 
 
-@METRICS.register("recall_at_1")
-class RecallAt1(_Ranks):
+@METRICS.register("retrieval_recall")
+class RetrievalRecall(_Ranks):
     """Share of queries whose own candidate stands first. query, candidate [n, D] float32; key, query_key [n] int64."""
 
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
         return (above == 0) / (ties + 1)
 
 
-@METRICS.register("mrr")
-class Mrr(_Ranks):
+@METRICS.register("retrieval_mrr")
+class RetrievalMrr(_Ranks):
     """Mean of 1 / rank of the own candidate. query, candidate [n, D] float32; key, query_key [n] int64."""
 
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
