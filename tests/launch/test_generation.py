@@ -47,7 +47,10 @@ def project(folder: Path, head: str) -> Path:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> trunkline.Result:
-    recipe = project(tmp_path_factory.mktemp("mirror"), "layers: 1, heads: 2, max_target: 6, beams: 2")
+    recipe = project(
+        tmp_path_factory.mktemp("mirror"),
+        "layers: 1, heads: 2, max_target: 6, beams: 2, vocabulary: {kind: byte_bpe, vocab_size: 280}",
+    )
     return trunkline.train(recipe, in_process=True)
 
 
@@ -72,3 +75,8 @@ def test_a_loaded_model_writes_texts_as_it_was_measured(learned: trunkline.Resul
 def test_rows_that_are_no_text_are_refused(learned: trunkline.Result) -> None:
     with pytest.raises(DataError, match="column 'text' is no text"):
         trunkline.load(learned.model).predict("mirror", [{"text": 3}])
+
+
+def test_the_targets_own_tokenizer_lies_beside_the_card_in_run_and_model(learned: trunkline.Result) -> None:
+    kept = [place / "vocabulary" / "tokenizer.json" for place in (learned.run / "cards/mirror", learned.model / "heads/mirror")]
+    assert kept[0].read_bytes() == kept[1].read_bytes()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trunkline.models.heads.base import Head
 
 SPLITS = ("train", "validation", "test")
+OWN = "vocabulary"  # the folder beside a card in which the tokenizer for its targets is kept
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
@@ -63,11 +64,14 @@ def reading(card: Card) -> Reading:
     return Reading(dict(card.data.columns), card.data.on_null, dict(card.data.lists), tuple(card.data.nulls))
 
 
-def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
+def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) -> Encoding:
+    """kept: the folder of a run's or model's card, where the tokenizer for the targets lies if the encoding wants one."""
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with _placed(card, "head"):
         encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+    if kept is not None and encoding.own_wanted is not None:
+        encoding.adopt(Tokenizer.load(kept / OWN))
     return encoding
 
 
@@ -145,6 +149,9 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
             continue
         picked = reading(card).select(chunk, encoding.wanted)
         picked = picked.take(range(min(rows, len(picked))))
+        if encoding.own is None and encoding.own_wanted is not None and encoding.target is not None:
+            # Of the first rows alone: that they encode is checked, not into what.
+            encoding.adopt(encoding.own_wanted.build(picked.columns[encoding.target]))
         encoded = encoding.encode(picked.columns, where=picked.where)
         mean = encoded.tokens.lengths.mean() if len(encoded) else 0
         lines.append(f"{split}: the first {len(encoded)} rows encode, {mean:.0f} tokens each on average")

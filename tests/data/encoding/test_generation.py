@@ -113,10 +113,27 @@ def test_the_key_is_made_of_the_vocabulary_and_the_limit(tokenizer: Tokenizer) -
     assert len({make(tokenizer, **arguments).key() for arguments in given}) == 3
 
 
+def test_a_tokenizer_of_its_own_is_made_of_the_targets_and_is_part_of_the_key(tokenizer: Tokenizer) -> None:
+    encoding = make(tokenizer, vocabulary={"kind": "byte_bpe", "vocab_size": 300})
+    assert make(tokenizer).own_wanted is None and encoding.own_wanted is not None
+    bare = encoding.key()
+    keys = set()
+    for texts in (["größer, größer"], ["Zwei Zweige"]):
+        encoding.adopt(encoding.own_wanted.build(texts))
+        keys.add(encoding.key())
+        assert encoding.head_arguments()["num_outputs"] == encoding.own.vocab_size + 1
+        row = labels(encoding, {"en": ["a"], "de": ["Größe, zwei"]})[0]
+        assert row[-1] == encoding.end and encoding.spelling.text(row[:-1]) == "Größe, zwei"
+    assert len(keys | {bare}) == 3
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"vocabulary": "byte"}, "vocabulary: no such one, found 'byte'. Did you mean 'bytes'"),
+        ({"vocabulary": {"vocab_size": 9}}, r"vocabulary: no such one, found {'vocab_size': 9}.*Or a tokenizer, such as"),
+        ({"vocabulary": {"kind": "byte_bqe"}}, "no tokenizer named 'byte_bqe'. Did you mean 'byte_bpe'"),
+        ({"vocabulary": {"kind": "bpe", "size": 9}}, "tokenizer 'bpe' takes no 'size'"),
         ({"max_target": 0}, "max_target: a whole number from 1 up is needed, found 0"),
         ({"max_target": True}, "max_target: a whole number from 1 up is needed, found True"),
     ],

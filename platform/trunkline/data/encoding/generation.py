@@ -11,8 +11,9 @@ from trunkline.data.encoding.base import Columns, Encoding, Records, Where
 from trunkline.data.rows import Ragged, Rows, Target, beside
 from trunkline.data.spelling import Bytes, Pieces, Spelling, from_bytes, to_bytes
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.vocabulary import Vocabulary
 from trunkline.errors import ConfigError, nearest
-from trunkline.registry import ENCODINGS
+from trunkline.registry import ENCODINGS, TOKENIZERS
 
 VOCABULARIES = ("trunk", "bytes")
 
@@ -22,9 +23,11 @@ class Generation(Encoding):
     """One text or a pair, and the text to be written for it.
 
     vocabulary: what the target is written in. `trunk`: tokens of the trunk's tokenizer (one that drops case and accents drops
-    them here too); `bytes`: UTF-8. max_target: tokens of a target at most, 64 by default, 256 of bytes. labels hold the
-    target's ids, then an end token, whose id is the last; a longer target is cut, counted and has no end token, for it does
-    not end there. A row whose target is empty (or space alone) is left out and counted. The texts themselves lie aside.
+    them here too); `bytes`: UTF-8; a mapping such as {kind: byte_bpe, vocab_size: 4000}: a tokenizer of its own, as a recipe's
+    `tokenizer` names one, trained on the targets of the training rows. max_target: tokens of a target at most, 64 by default,
+    256 of bytes. labels hold the target's ids, then an end token, whose id is the last; a longer target is cut, counted and has
+    no end token, for it does not end there. A row whose target is empty (or space alone) is left out and counted. The texts
+    themselves lie aside.
     """
 
     records_given: ClassVar[frozenset[str]] = frozenset({"text", "reference", "loss", "place"})
@@ -39,16 +42,24 @@ class Generation(Encoding):
         inputs: Sequence[str],
         target: str | None,
         *,
-        vocabulary: str = "trunk",
+        vocabulary: str | Mapping[str, Any] = "trunk",
         max_target: int | None = None,
     ) -> None:
         super().__init__(tokenizer, inputs, target)
-        if vocabulary not in VOCABULARIES:
-            raise ConfigError(f"vocabulary: no such one, found {vocabulary!r}. {nearest(str(vocabulary), VOCABULARIES)}")
+        self._vocabulary = _vocabulary(vocabulary)
         if max_target is not None and (isinstance(max_target, bool) or not isinstance(max_target, int) or max_target < 1):
             raise ConfigError(f"max_target: a whole number from 1 up is needed, found {max_target!r}.")
-        self.vocabulary, self.max_target = vocabulary, max_target
+        self.vocabulary = vocabulary if isinstance(vocabulary, str) else dict(vocabulary)
+        self.max_target = max_target
         self.spelling: Spelling = Bytes() if vocabulary == "bytes" else Pieces(tokenizer)
+
+    @property
+    def own_wanted(self) -> Vocabulary | None:
+        return self._vocabulary
+
+    def adopt(self, tokenizer: Tokenizer) -> None:
+        super().adopt(tokenizer)
+        self.spelling = Pieces(tokenizer)
 
     @property
     def limit(self) -> int:
@@ -120,6 +131,19 @@ class Generation(Encoding):
     def _text(self, output: np.ndarray) -> str:
         ids = output[1 : self.limit + 2].astype(np.int64)
         return self.spelling.text(ids[(ids >= 0) & (ids < self.end)].tolist())
+
+
+def _vocabulary(given: str | Mapping[str, Any]) -> Vocabulary | None:
+    """The maker of the tokenizer a card asks for; None for a name. Raises ConfigError for what is neither."""
+    if isinstance(given, Mapping) and isinstance(given.get("kind"), str):
+        arguments = {name: value for name, value in given.items() if name != "kind"}
+        TOKENIZERS.check(given["kind"], arguments)
+        made: Vocabulary = TOKENIZERS.get(given["kind"])(**arguments)
+        return made
+    if given not in VOCABULARIES:
+        advice = "Or a tokenizer, such as {kind: byte_bpe, vocab_size: 4000}."
+        raise ConfigError(f"vocabulary: no such one, found {given!r}. {nearest(str(given), VOCABULARIES)} {advice}")
+    return None
 
 
 def _records(texts: Sequence[str], references: Sequence[str], lengths: np.ndarray, losses: np.ndarray) -> Records:
