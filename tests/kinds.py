@@ -154,9 +154,7 @@ CASES = {
 def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     tokens, targets = laws.collate(rows, keys)
     lengths = [value.lengths for value in rows.targets.values() if isinstance(value, Ragged)]
-    if not lengths:
-        return tokens, targets
-    return tokens, targets | {"place": np.concatenate([np.arange(n) for n in lengths[0]]), "target_lengths": lengths[0]}
+    return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
 
 
 def tables(kind: str) -> dict[str, Table]:
@@ -213,6 +211,31 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
     else:
         run_step(engine, packs, mixer, seed=9)
     return laws.gradients(engine.named_state()), len(packs.batches)
+
+
+def answers(stage: int) -> Tensor:
+    """On every rank: what the subject's head writes for rows of its own, one on one rank and many on the other."""
+    model, losses = writer()
+    groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
+    Engine(Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None)
+    return written(model, torch.distributed.get_rank())
+
+
+def writer() -> tuple[MultiTask, dict[str, Loss]]:
+    """A world whose decoder has something to say; a fresh one ends every text at once."""
+    model, losses = world(CASES["generation"])
+    torch.manual_seed(0)
+    decoder = model.head("subject").decoder
+    for part in (*decoder.tell, *(layer.ask_out for layer in decoder.layers)):
+        nn.init.normal_(part.weight)
+    return model, losses
+
+
+def written(model: MultiTask, rank: int) -> Tensor:
+    rows = np.arange(1) if rank else np.arange(1, laws.ROWS)
+    batch = pack([Unit("subject", rows, np.zeros_like(rows), 0)], tables("generation"), seed=0)
+    with torch.no_grad():
+        return model.eval().answer("subject", batch)
 
 
 def reference(name: str) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ def index(lengths: list[int], targets: list[list[int]] | None) -> RowIndex:
     given = {}
     if targets is not None:
         given["labels"] = torch.tensor([label for target in targets for label in target])
-        given["target_lengths"] = torch.tensor([len(target) for target in targets])
+        given["place"] = torch.tensor([place for target in targets for place in range(len(target))])
     return RowIndex(sizes.cumsum(0) - sizes, sizes, row, None, given)
 
 

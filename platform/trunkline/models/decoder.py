@@ -22,12 +22,6 @@ class Grid:
     place: Tensor
     shape: tuple[int, int]
 
-    @classmethod
-    def of(cls, lengths: Tensor, total: int) -> Grid:
-        row = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=total)
-        place = torch.arange(total, device=lengths.device) - (lengths.cumsum(0) - lengths)[row]
-        return cls(row, place, (len(lengths), int(lengths.max())))
-
     def spread(self, flat: Tensor, heads: int) -> Tensor:
         """[n, H d] -> [rows, H, longest, d], 0 where nothing lies."""
         padded = flat.new_zeros(*self.shape, flat.shape[-1]).index_put((self.row, self.place), flat)
@@ -101,17 +95,19 @@ class Decoder(nn.Module):
 
     def forward(self, hidden: Tensor, rows: RowIndex, ask: Callable[[Decoder, State], Tensor] | None = None) -> Tensor:
         """Logits of the rows' labels, each told all before it: [K, V]; or what `ask` makes of this decoder and a fresh state."""
-        grid = Grid.of(rows.lengths, len(hidden))
-        mask = torch.arange(grid.shape[1], device=hidden.device) < rows.lengths[:, None]
+        longest = int(rows.lengths.max())
+        place = torch.arange(len(hidden), device=hidden.device) - rows.starts[rows.row_of_token]
+        grid = Grid(rows.row_of_token, place, (len(rows), longest))
+        mask = torch.arange(longest, device=hidden.device) < rows.lengths[:, None]
         told = [tell(hidden).chunk(2, -1) for tell in self.tell]
         memory = [(grid.spread(keys, self.heads), grid.spread(values, self.heads)) for keys, values in told]
         state = State([], memory, mask[:, None, None])
         return self._taught(state, rows) if ask is None else ask(self, state)
 
     def _taught(self, state: State, rows: RowIndex) -> Tensor:
-        labels, lengths = rows.targets["labels"].long(), rows.targets["target_lengths"]
-        grid = Grid.of(lengths, len(labels))
-        x = self._embedded(torch.where(grid.place == 0, self.end, labels.roll(1)), grid.place)
+        labels, place = rows.targets["labels"].long(), rows.targets["place"].long()
+        grid = Grid((place == 0).cumsum(0) - 1, place, (len(rows), int(place.max()) + 1))
+        x = self._embedded(torch.where(place == 0, self.end, labels.roll(1)), place)
 
         def own(*parts: Tensor) -> Tensor:
             # What lies behind a row's end is behind its every token too, so the causal mask hides it.

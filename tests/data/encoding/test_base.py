@@ -6,6 +6,7 @@ import pytest
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.encoding.classification import Classification
 from trunkline.data.encoding.contrastive import Contrastive
+from trunkline.data.encoding.generation import Generation
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
 from trunkline.data.encoding.regression import Regression
@@ -16,7 +17,7 @@ from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
-KINDS = ("classification", "multilabel", "regression", "tagging", "contrastive", "masked_language")
+KINDS = ("classification", "multilabel", "regression", "tagging", "contrastive", "masked_language", "generation")
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
     "label": ["yes", "no", "no", "yes"],
@@ -35,6 +36,7 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
         "contrastive": Contrastive(tokenizer, ["text"], "other"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
+        "generation": Generation(tokenizer, ["text"], "other"),
     }
     return made[kind]
 
@@ -44,7 +46,7 @@ def test_a_row_has_as_many_targets_as_it_counts(kind: str, tokenizer: Tokenizer)
     encoding = make(kind, tokenizer)
     rows = encoding.encode(COLUMNS)
     assert len(rows) == 4 and rows.counts.min() >= 1
-    for value in rows.targets.values():
+    for value in (value for name, value in rows.targets.items() if name not in encoding.aside):
         np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
     _, targets = encoding.collate(rows, np.arange(4, dtype=np.uint64))
     assert {len(value) for value in targets.values()} == {int(rows.counts.sum())}

@@ -74,7 +74,7 @@ def test_records_hold_one_loss_a_target_token_and_one_text_a_row(tokenizer: Toke
     encoding = make(tokenizer, max_target=4)
     rows = encoding.encode(COLUMNS).take(np.array([1, 0]))
     _, targets = encoding.collate(rows, np.zeros(2, np.uint64))
-    assert targets["target_lengths"].tolist() == [2, 3] and "reference" not in targets
+    assert targets["place"].tolist() == [0, 1, 0, 1, 2] and "reference" not in targets
     given = {**targets, **encoding.aside_of(rows, np.array([0, 1]))}
     z, end = rows.targets["labels"].values[:2].tolist()
     records = encoding.records(answers(encoding, [[z, end], [z, z, z, z, end]], [[1, 2], [3, 4, 5]]), given)
@@ -105,7 +105,7 @@ def test_the_dummy_row_is_a_row(tokenizer: Tokenizer) -> None:
     for vocabulary in ("trunk", "bytes"):
         encoding = make(tokenizer, vocabulary=vocabulary)
         assert encoding.dummy().targets.keys() == encoding.encode(COLUMNS).targets.keys()
-        assert encoding.dummy().counts.tolist() == [2]
+        assert encoding.dummy().targets["labels"].values.tolist() == [encoding.end]
 
 
 def test_the_key_is_made_of_the_vocabulary_and_the_limit(tokenizer: Tokenizer) -> None:

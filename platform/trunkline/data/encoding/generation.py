@@ -94,25 +94,22 @@ class Generation(Encoding):
         return rows
 
     def collate(self, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """`target_lengths` [n] beside the other targets: tokens of each row's target."""
+        """`place` beside the labels: each one's number within its row, from 0."""
         tokens, targets = super().collate(rows, keys)
-        labels = rows.targets.get("labels")
-        return tokens, targets if labels is None else {**targets, "target_lengths": _ragged(rows, "labels").lengths}
+        return tokens, {**targets, "place": _places(rows)} if targets else targets
 
     def dummy(self) -> Rows:
-        labels, text = Ragged.of([[0, self.end]]), to_bytes(["-"])
-        return self.one_text_rows(self.dummy_tokens(), np.full(1, 2), {"labels": labels, "source": text, "reference": text})
+        labels, text = Ragged.of([[self.end]]), to_bytes([""])
+        return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"labels": labels, "source": text, "reference": text})
 
     def head_arguments(self) -> dict[str, Any]:
         return {"num_outputs": self.end + 1, "max_target": self.limit}
 
     def records(self, outputs: np.ndarray, targets: Mapping[str, Any]) -> Records:
         """outputs: [n, 2 T + 1], as the head answers: score, T ids, T losses of the reference. One record a target token."""
-        lengths = np.asarray(targets["target_lengths"])
-        losses = outputs[:, -(self.limit + 1) :]
-        written = [self._text(row) for row in outputs]
-        kept = np.arange(losses.shape[1]) < lengths[:, None]
-        return _records(written, from_bytes(targets["reference"]), lengths, losses[kept])
+        place = np.asarray(targets["place"])
+        losses = outputs[np.cumsum(place == 0) - 1, self.limit + 2 + place]
+        return _records([self._text(row) for row in outputs], from_bytes(targets["reference"]), place, losses)
 
     def baseline(self, train: Rows, evaluated: Rows, keys: np.ndarray) -> Records:
         """A copy of the (first) source text; every target token at its frequency in the training rows (add-one)."""
@@ -121,7 +118,7 @@ class Generation(Encoding):
         asked = _ragged(evaluated, "labels")
         losses = -np.log(counts[asked.values] / counts.sum())
         copied, references = (from_bytes(_ragged(evaluated, name)) for name in ("source", "reference"))
-        return _records(copied, references, asked.lengths, losses)
+        return _records(copied, references, _places(evaluated), losses)
 
     def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """text, and its score: the sum of its tokens' log-probabilities over the length penalty."""
@@ -146,13 +143,16 @@ def _vocabulary(given: str | Mapping[str, Any]) -> Vocabulary | None:
     return None
 
 
-def _records(texts: Sequence[str], references: Sequence[str], lengths: np.ndarray, losses: np.ndarray) -> Records:
+def _records(texts: Sequence[str], references: Sequence[str], place: np.ndarray, losses: np.ndarray) -> Records:
     """A row's two texts stand at its first target, nothing at the others."""
-    starts = np.cumsum(lengths) - lengths
-    both = np.full((2, int(lengths.sum())), "", object)
-    both[0, starts], both[1, starts] = texts, references
-    place = np.arange(both.shape[1]) - np.repeat(starts, lengths)
+    both = np.full((2, len(place)), "", object)
+    both[:, place == 0] = texts, references
     return {"text": both[0], "reference": both[1], "loss": losses.astype(np.float32), "place": place}
+
+
+def _places(rows: Rows) -> np.ndarray:
+    labels = _ragged(rows, "labels")
+    return np.arange(len(labels.values)) - np.repeat(labels.starts[:-1], labels.lengths)
 
 
 def _ragged(rows: Rows, name: str) -> Ragged:

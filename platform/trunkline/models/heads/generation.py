@@ -20,7 +20,7 @@ class Generation(Head):
 
     Learns by teacher forcing: logits [K, V] of each target token, told those before it. size: the decoder's width, by default
     the trunk's; heads must divide it. beams, length_penalty: how texts are searched for when it answers; see `Search`.
-    targets: labels [K], rows end to end; target_lengths [R].
+    targets: labels [K], rows end to end, one or more a row; place [K], a target's number within its row.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Generation(Head):
         written = self.decoder(hidden, rows, self.search)
         losses = torch.zeros_like(written[:, 1:])
         if "labels" in rows.targets:
-            lengths = rows.targets["target_lengths"]
+            place = rows.targets["place"].long()
             values = F.cross_entropy(self(hidden, rows).float(), rows.targets["labels"].long(), reduction="none")
-            losses[torch.arange(losses.shape[1], device=losses.device) < lengths[:, None]] = values
+            losses[(place == 0).cumsum(0) - 1, place] = values
         return torch.cat([written, losses], 1)
