@@ -54,6 +54,19 @@ class EncodedWords(Encoded):
     dropped: np.ndarray
 
 
+@dataclass(frozen=True)
+class Spelled:
+    """Token ids of texts and the characters each token stands for: starts to before ends, int32, in step with `ids`.
+
+    cut [n] bool: the text had more tokens than were asked for.
+    """
+
+    ids: Ragged
+    starts: np.ndarray
+    ends: np.ndarray
+    cut: np.ndarray
+
+
 class Tokenizer:
     """A `tokenizers.Tokenizer` with a length limit, for whole columns.
 
@@ -115,6 +128,30 @@ class Tokenizer:
     def frame(self, bodies: Sequence[np.ndarray]) -> Encoded:
         """One row of the given token ids with its special tokens."""
         return self._rows([Ragged.of([body]) for body in bodies], np.zeros(1, bool))
+
+    def pairs(self, first: Ragged, second: Ragged) -> tuple[Encoded, np.ndarray]:
+        """Rows of two texts given as token ids, and where the second one's own tokens begin in each."""
+        begin = len(self._frames[2][0]) + first.lengths + len(self._frames[2][1])
+        return self._rows([first, second], np.zeros(len(first), bool)), begin
+
+    def ids(self, texts: Sequence[str], limit: int) -> tuple[Ragged, np.ndarray]:
+        """At most `limit` ids of each text, without special tokens, and whether it had more; `truncate` says which are kept."""
+        every = self._ids(texts, limit)
+        return every.keep(np.minimum(every.lengths, limit), end=self.truncate == "left"), every.lengths > limit
+
+    def spell(self, texts: Sequence[str], limit: int) -> Spelled:
+        """The first `limit` tokens of each well-formed text with their characters, without special tokens."""
+        most = CHARACTERS_PER_TOKEN * limit + 256
+        found = self.inner.encode_batch([text[:most] for text in texts], add_special_tokens=False)
+        for row, text in enumerate(texts):
+            if len(text) > most and len(found[row].ids) <= limit:
+                found[row] = self.inner.encode(text, add_special_tokens=False)
+        every = _flat([encoding.ids for encoding in found])
+        pairs = itertools.chain.from_iterable(encoding.offsets for encoding in found)
+        places = np.fromiter(itertools.chain.from_iterable(pairs), np.int32, 2 * len(every.values))
+        kept = np.minimum(every.lengths, limit)
+        ids, starts, ends = (Ragged(part, every.starts).keep(kept) for part in (every.values, places[::2], places[1::2]))
+        return Spelled(ids, starts.values, ends.values, every.lengths > limit)
 
     def _rows(self, bodies: Sequence[Ragged], cut: np.ndarray) -> Encoded:
         frame = [Ragged.same(part, len(cut)) for part in self._frames[len(bodies)]]

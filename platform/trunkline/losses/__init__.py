@@ -13,5 +13,11 @@ LOSSES = {
     "log_cosh": "regression",
     "heteroscedastic": "regression",
     "crf": "tagging",
+    "span": "span",
     "infonce": "contrastive",
+    "pairwise_logistic": "ranking",
+    "margin": "ranking",
+    "listnet": "ranking",
+    "listmle": "ranking",
+    "lambdarank": "ranking",
 }

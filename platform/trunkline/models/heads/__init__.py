@@ -5,7 +5,9 @@ HEADS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
+    "span": "span",
     "contrastive": "contrastive",
+    "ranking": "ranking",
     "masked_language": "masked_language",
     "generation": "generation",
 }
