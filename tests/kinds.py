@@ -115,6 +115,12 @@ def _chain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return every.logsumexp(0) - score(tuple(targets["labels"][row:end].tolist()))
 
 
+def _smoothed(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    _, log_p = _log_p(outputs, targets, row)
+    every = outputs[row] - outputs[row].exp().sum().log()
+    return -0.9 * log_p - 0.1 / len(every) * every.sum()
+
+
 def _pairs(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Targets, int], Tensor]:
     """The mean over a list's pairs of different grade of value(lead of the better one)."""
 
@@ -197,6 +203,8 @@ CASES = {
         Case("log_cosh", {}, "regression", {"num_values": M}, _number(lambda e: e.cosh().log())),
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
+        Case("cross_entropy", {"label_smoothing": 0.1}, "generation", {"num_outputs": 6, "max_target": 5}, _smoothed,
+             "generation"),
         Case("pairwise_logistic", {}, "ranking", {}, _pairs(lambda lead: (1 + (-lead).exp()).log())),
         Case("margin", {"margin": 0.5}, "ranking", {}, _pairs(lambda lead: torch.relu(0.5 - lead))),
         Case("listnet", {}, "ranking", {}, _first_place),
@@ -242,6 +250,7 @@ def tables(kind: str) -> dict[str, Table]:
         "classification": {"labels": labels},
         "multilabel": {"label_set": rng.integers(0, 2, (laws.ROWS, C)).astype(np.uint8)},
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
+        "generation": {"labels": Ragged.of([rng.integers(0, 6, 1 + len(own)) for own in places])},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
         "causal_language": {"positions": steps, "labels": Ragged.of([text[1:] for text in texts])},
         "replaced_token": {"positions": whole, "labels": Ragged.of([[token % C for token in text] for text in texts])},
@@ -315,6 +324,31 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
     else:
         run_step(engine, packs, mixer, seed=9)
     return laws.gradients(engine.named_state()), len(packs.batches)
+
+
+def answers(stage: int) -> Tensor:
+    """On every rank: what the subject's head writes for rows of its own, one on one rank and many on the other."""
+    model, losses = writer()
+    groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
+    Engine(Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None)
+    return written(model, torch.distributed.get_rank())
+
+
+def writer() -> tuple[MultiTask, dict[str, Loss]]:
+    """A world whose decoder has something to say; a fresh one ends every text at once."""
+    model, losses = world(CASES["generation"])
+    torch.manual_seed(0)
+    decoder = model.head("subject").decoder
+    for part in (*decoder.tell, *(layer.ask_out for layer in decoder.layers)):
+        nn.init.normal_(part.weight)
+    return model, losses
+
+
+def written(model: MultiTask, rank: int) -> Tensor:
+    rows = np.arange(1) if rank else np.arange(1, laws.ROWS)
+    batch = pack([Unit("subject", rows, np.zeros_like(rows), 0)], tables("generation"), seed=0)
+    with torch.no_grad():
+        return model.eval().answer("subject", batch)
 
 
 def reference(name: str, *, whole: bool = False) -> dict[str, Tensor]:

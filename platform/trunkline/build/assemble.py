@@ -73,7 +73,7 @@ def assemble(run: Path) -> Assembly:
     cards = {use.task: kept[use.task] for use in recipe.tasks}
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
-    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
     tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
     judged = [

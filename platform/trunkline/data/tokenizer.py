@@ -227,6 +227,10 @@ class Tokenizer:
                 ids[row] = self._raw([texts[row]])[0]
         return _flat(ids)
 
+    def plain(self, texts: Sequence[str]) -> Ragged:
+        """Ids of each text, whole and without special tokens."""
+        return _flat(self._raw(texts))
+
     def _raw(self, texts: Sequence[str]) -> list[list[int]]:
         try:
             encodings = self.inner.encode_batch_fast(texts, add_special_tokens=False)

@@ -121,6 +121,22 @@ EXAMPLES = {
         ),
         (("What are your hours?", "The shop opens at nine."), ("May I pay by card?", "We take cards and bank transfer.")),
     ),
+    "generation": Example(
+        "inputs: [english]                      # two columns make a pair\n"
+        "target: german                         # the text to be written\n"
+        "head: {kind: generation, vocabulary: bytes}\n"
+        "metrics: [bleu, chrf, perplexity]      # the first is the headline\n",
+        ("english", "german"),
+        (
+            ("A dog runs through the snow.", "Ein Hund läuft durch den Schnee."),
+            ("Two children play in the park.", "Zwei Kinder spielen im Park."),
+            ("A man reads a newspaper.", "Ein Mann liest eine Zeitung."),
+            ("The woman sings on the stage.", "Die Frau singt auf der Bühne."),
+            ("Three boats lie in the harbour.", "Drei Boote liegen im Hafen."),
+            ("A girl eats an apple.", "Ein Mädchen isst einen Apfel."),
+        ),
+        (("A man plays in the snow.", "Ein Mann spielt im Schnee."), ("Two dogs run.", "Zwei Hunde laufen.")),
+    ),
     "ranking": Example(
         "inputs: [question, passage]            # lines of one question become a list of passages\n"
         "target: grade                          # 0 is wrong, more is better\n"

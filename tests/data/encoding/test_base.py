@@ -8,6 +8,7 @@ from trunkline.data.encoding.bilm import Bilm
 from trunkline.data.encoding.causal_language import CausalLanguage
 from trunkline.data.encoding.classification import Classification
 from trunkline.data.encoding.contrastive import Contrastive
+from trunkline.data.encoding.generation import Generation
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
 from trunkline.data.encoding.ranking import Ranking
@@ -31,6 +32,7 @@ KINDS = (
     "causal_language",
     "bilm",
     "replaced_token",
+    "generation",
 )
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
@@ -56,6 +58,7 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "causal_language": CausalLanguage(tokenizer, ["text"], None),
         "bilm": Bilm(tokenizer, ["text"], None),
         "replaced_token": ReplacedToken(tokenizer, ["text"], None),
+        "generation": Generation(tokenizer, ["text"], "other"),
     }
     return made[kind]
 
@@ -67,7 +70,7 @@ def test_a_row_has_as_many_targets_as_it_counts(kind: str, tokenizer: Tokenizer)
     assert len(rows) == 4 and rows.counts.min() >= 1
     for name, value in rows.targets.items():
         # grades: one for each candidate of a list, which counts once; replaced: how many of a row's tokens are.
-        if name not in ("grades", "replaced"):
+        if name not in {"grades", "replaced", *encoding.aside}:
             np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
     _, targets = encoding.collate(rows, np.arange(4, dtype=np.uint64))
     assert {len(value) for value in targets.values()} == {int(rows.counts.sum())}

@@ -12,4 +12,5 @@ HEADS = {
     "causal_language": "causal_language",
     "bilm": "bilm",
     "replaced_token": "replaced_token",
+    "generation": "generation",
 }
