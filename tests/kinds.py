@@ -110,6 +110,50 @@ def _chain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return every.logsumexp(0) - score(tuple(targets["labels"][row:end].tolist()))
 
 
+def _pairs(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Targets, int], Tensor]:
+    """The mean over a list's pairs of different grade of value(lead of the better one)."""
+
+    def plain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+        scores, grades = _list(outputs, targets, row)
+        pairs = [(i, j) for i, j in itertools.permutations(range(len(grades)), 2) if grades[i] > grades[j]]
+        return torch.stack([value(scores[i] - scores[j]) for i, j in pairs]).mean()
+
+    return plain
+
+
+def _list(outputs: Tensor, targets: Targets, row: int) -> tuple[list[Tensor], list[float]]:
+    slots = [slot for slot in targets["slots"][row].tolist() if slot >= 0]
+    return [outputs[slot] for slot in slots], targets["grades"][row].tolist()[: len(slots)]
+
+
+def _first_place(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    scores, grades = _list(outputs, targets, row)
+    wanted, given = torch.tensor(grades).exp(), torch.stack(scores).exp()
+    return -(wanted / wanted.sum() * (given / given.sum()).log()).sum()
+
+
+def _draws(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    scores, grades = _list(outputs, targets, row)
+    values = []
+    for own, grade in zip(scores, grades, strict=True):
+        worse = [other.exp() for other, given in zip(scores, grades, strict=True) if given < grade]
+        if worse:
+            values.append((own.exp() + torch.stack(worse).sum()).log() - own)
+    return torch.stack(values).mean()
+
+
+def _lambda(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    scores, grades = _list(outputs, targets, row)
+    rank = {slot: 1 + place for place, slot in enumerate(sorted(range(len(scores)), key=lambda i: -scores[i].item()))}
+    best = sum((2**grade - 1) / np.log2(2 + place) for place, grade in enumerate(sorted(grades, reverse=True)))
+    values = []
+    for i, j in itertools.permutations(range(len(grades)), 2):
+        if grades[i] > grades[j]:
+            change = (2 ** grades[i] - 2 ** grades[j]) * abs(1 / np.log2(1 + rank[i]) - 1 / np.log2(1 + rank[j])) / best
+            values.append(change * (1 + (scores[j] - scores[i]).exp()).log())
+    return torch.stack(values).sum()
+
+
 def _span(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     """Start and end of one question, every place of all its windows summed up one by one."""
     begins = [*(targets["place"] == 0).nonzero().flatten().tolist(), len(outputs)]
@@ -149,12 +193,23 @@ CASES = {
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
         Case("span", {}, "span", {}, _span),
+        Case("pairwise_logistic", {}, "ranking", {}, _pairs(lambda lead: (1 + (-lead).exp()).log())),
+        Case("margin", {"margin": 0.5}, "ranking", {}, _pairs(lambda lead: torch.relu(0.5 - lead))),
+        Case("listnet", {}, "ranking", {}, _first_place),
+        Case("listmle", {}, "ranking", {}, _draws),
+        Case("lambdarank", {}, "ranking", {}, _lambda),
     )
 }  # fmt: skip
 
 
 def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     tokens, targets = laws.collate(rows, keys)
+    grades = rows.targets.get("grades")
+    if isinstance(grades, Ragged):
+        slots = [np.arange(a, b) for a, b in itertools.pairwise(grades.starts)]
+        width = int(grades.lengths.max())
+        filled = [[np.append(v, np.full(width - len(s), -1)) for v in (s, grades.values[s])] for s in slots]
+        return tokens, {"slots": np.stack([s for s, _ in filled]), "grades": np.stack([g for _, g in filled])}
     lengths = [value.lengths for value in rows.targets.values() if isinstance(value, Ragged)]
     return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
 
@@ -170,13 +225,24 @@ def tables(kind: str) -> dict[str, Table]:
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
     }
-    subject = _windowed(texts, rng) if kind == "span" else rows_of(texts, **made[kind])
+    lists = {"span": windowed, "ranking": graded}
+    subject = lists[kind](texts) if kind in lists else rows_of(texts, **made[kind])
     found = {"anchor": rows_of(texts, labels=labels), "subject": subject}
     return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
 
 
-def _windowed(texts: list[list[int]], rng: np.random.Generator) -> Rows:
+def graded(texts: list[list[int]]) -> Rows:
+    """Each text a list of two to seven candidates: pieces of three tokens, what is left, and a last one."""
+    rng = np.random.default_rng(1)
+    pieces = [[3] * (len(text) // 3 - 1) + [len(text) - len(text) // 3 * 3 + 2, 1] for text in texts]
+    grades = [rng.permutation([0, 1, *rng.integers(0, 3, len(own) - 2)]) for own in pieces]
+    lengths = Ragged.of(pieces)
+    return Rows(Ragged.of(texts), lengths, lengths, np.ones(len(texts), np.int32), {"grades": Ragged.of(grades, np.float32)})
+
+
+def windowed(texts: list[list[int]]) -> Rows:
     """Rows of one to three windows; the places are the first token and most others, one or two of them gold."""
+    rng = np.random.default_rng(2)
     tokens = Ragged.of(texts)
     cuts = [sorted({0, *rng.integers(1, len(text), 2).tolist()}) for text in texts]
     lengths = Ragged.of([np.diff([*own, len(text)]) for own, text in zip(cuts, texts, strict=True)])

@@ -21,6 +21,7 @@ GIVEN = {
     "masked_language": {"loss", "prediction", "target"},
     "span": {"answer", "answers"},
     "contrastive": {"query", "candidate", "key", "query_key"},
+    "ranking": {"scores", "grades"},
 }
 FITS = {
     "classification": {
@@ -33,6 +34,7 @@ FITS = {
     "masked_language": {"perplexity", "masked_accuracy"},
     "span": {"exact_match", "answer_f1"},
     "contrastive": {"retrieval_recall", "retrieval_mrr"},
+    "ranking": {"map", "mrr", "ndcg", "recall_at_k"},
 }
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
 ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
@@ -54,6 +56,9 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
             "prediction": rng.integers(0, 4, targets),
             "target": rng.integers(0, 4, targets),
         }
+        if kind == "ranking":
+            size = int(rng.integers(2, 9))
+            whole |= {"scores": boxed(rng.integers(0, 4, size) / 3), "grades": boxed(rng.permutation(size) // (size - 1) * 2)}
         if kind == "multilabel":
             whole |= {"prediction": rng.integers(0, 2, (1, 4)), "target": rng.integers(0, 2, (1, 4))}
         if kind == "tagging":
@@ -64,6 +69,12 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
             right = tuple(rng.choice(ANSWERS, int(rng.integers(0, 3))).tolist())
             whole |= {"answer": np.array([rng.choice(ANSWERS)], object), "answers": np.fromiter([right], object, 1)}
         made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
+    return made
+
+
+def boxed(values: np.ndarray) -> np.ndarray:
+    made = np.empty(1, object)
+    made[0] = values
     return made
 
 
@@ -118,6 +129,8 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["scores"] = np.eye(4)[records["target"]] * 1000
         if kind == "multilabel":
             records["scores"] = records["target"] * 2.0 - 1
+        if kind == "ranking":
+            records["scores"] = records["grades"]
         if kind == "tagging":
             records["predicted_tag"] = records["tag"]
         if kind == "contrastive":
@@ -127,7 +140,7 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["loss"] = np.zeros_like(records["loss"])
         if kind == "span":
             records["answer"] = np.array([max(records["answers"][0], default="")], object)
-        if kind not in ("contrastive", "span"):
+        if kind not in ("contrastive", "ranking", "span"):
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

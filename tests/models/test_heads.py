@@ -14,6 +14,7 @@ from trunkline.models.heads.classification import Classification
 from trunkline.models.heads.contrastive import Contrastive
 from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.heads.multilabel import Multilabel
+from trunkline.models.heads.ranking import Ranking
 from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.span import Span
 from trunkline.models.heads.tagging import Tagging
@@ -48,6 +49,7 @@ def test_outputs_have_one_entry_per_row_or_per_target() -> None:
     assert MaskedLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
     assert Span(3)(HIDDEN, ROWS).shape == (3, 2)
     assert Contrastive(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
+    assert Ranking(3)(HIDDEN, ROWS).shape == (4,)
 
 
 def test_a_token_head_reads_only_its_positions() -> None:

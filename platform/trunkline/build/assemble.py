@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit
 from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
-from trunkline.sampling.base import Horizon
+from trunkline.sampling.base import Horizon, Sampler
 from trunkline.tasks.card import Card
 from trunkline.training.objective import Objective
+
+SAMPLING_KEY = re.compile(r"(sampling(?:\.\w+)*):? ")
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,11 @@ def assemble(run: Path) -> Assembly:
 
 def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Stream:
     """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
-    settings, counts = recipe.train, {name: len(size) for name, size in sizes.items()}
-    horizon = Horizon(settings.steps, settings.tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
-    sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
+    settings = recipe.train
+    counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
+    sampler = make_sampler(recipe, counts, means)
+    with _of_sampling(recipe):
+        sampler.check()
     return Stream(
         sizes,
         sampler,
@@ -111,6 +118,25 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping
         unit_limit=settings.tokens_per_pass,
         groups=groups,
     )
+
+
+def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
+    """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet."""
+    horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
+    with _of_sampling(recipe):
+        sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
+    return sampler
+
+
+@contextlib.contextmanager
+def _of_sampling(recipe: Recipe) -> Iterator[None]:
+    """What a sampler refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
+    try:
+        yield
+    except ConfigError as error:
+        said = SAMPLING_KEY.match(error.message)
+        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else ["sampling"]
+        raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
 
 
 def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:

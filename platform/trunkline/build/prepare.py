@@ -12,15 +12,17 @@ from pathlib import Path
 import filelock
 
 from trunkline import durable
-from trunkline.build.assemble import make_model, make_stream, make_weighting
+from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
 from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
+from trunkline.data.intake import said
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
+from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -84,6 +86,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_recipe(recipe)
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
+    make_sampler(recipe, dict.fromkeys(cards, 1), dict.fromkeys(cards, 1.0))
     sources = open_sources(recipe, cards, catalog)
     tokenizer = _tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
@@ -103,6 +106,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
     _say_removed(jobs, stored, say)
+    _say_quarantined(jobs, stored, say)
+    _say_unseen(jobs, stored, say)
     _check_leaks(jobs, stored, say)
     make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
@@ -153,6 +158,22 @@ def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> N
             if note.startswith(NOTE):
                 test = note.removeprefix(NOTE)
                 say(f"decontaminated {job.name}: {count} training rows left out, they stand in the test of {test}")
+
+
+def _say_quarantined(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        if split.quarantined["rows"]:
+            say(
+                f"warning: {job.name}/{job.split}: {said(split.quarantined)}. All are in {shown(split.path.with_suffix('.json'))}"
+            )
+
+
+def _say_unseen(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        unseen = job.encoding.unseen(split.rows) if job.split == "train" else ()
+        if unseen:
+            names = ", ".join(map(repr, unseen[:10])) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
+            say(f"warning: {job.name}: no training row has the label {names}. Is it spelled as in the data?")
 
 
 def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:

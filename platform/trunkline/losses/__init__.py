@@ -15,4 +15,9 @@ LOSSES = {
     "crf": "tagging",
     "span": "span",
     "infonce": "contrastive",
+    "pairwise_logistic": "ranking",
+    "margin": "ranking",
+    "listnet": "ranking",
+    "listmle": "ranking",
+    "lambdarank": "ranking",
 }

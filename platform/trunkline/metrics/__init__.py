@@ -20,6 +20,10 @@ METRICS = {
     "r2": "regression",
     "retrieval_recall": "retrieval",
     "retrieval_mrr": "retrieval",
+    "map": "ranking",
+    "mrr": "ranking",
+    "ndcg": "ranking",
+    "recall_at_k": "ranking",
     "perplexity": "language",
     "masked_accuracy": "language",
 }

@@ -14,12 +14,13 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One kind's skeleton. card: the lines below `data:`. columns, train, validation: the example rows."""
+    """One kind's skeleton. card: the lines below `data:`. columns, train, validation: the example rows. data: more of `data:`."""
 
     card: str
     columns: Row
     train: Sequence[Row]
     validation: Sequence[Row]
+    data: str = ""
 
 
 EXAMPLES = {
@@ -120,6 +121,27 @@ EXAMPLES = {
         ),
         (("What are your hours?", "The shop opens at nine."), ("May I pay by card?", "We take cards and bank transfer.")),
     ),
+    "ranking": Example(
+        "inputs: [question, passage]            # lines of one question become a list of passages\n"
+        "target: grade                          # 0 is wrong, more is better\n"
+        "head: {kind: ranking}\n"
+        "metrics: [ndcg, map]                   # the first is the headline\n",
+        ("question", "passage", "grade"),
+        (
+            ("When does the shop open?", "The shop opens at nine.", "2"),
+            ("When does the shop open?", "On Sundays it is closed.", "1"),
+            ("When does the shop open?", "We ship to forty countries.", "0"),
+            ("How can I pay?", "Gifts can be returned within 30 days.", "0"),
+            ("How can I pay?", "We take cards and bank transfer.", "1"),
+            ("Do you ship abroad?", "We ship to forty countries.", "1"),
+            ("Do you ship abroad?", "The shop opens at nine.", "0"),
+        ),
+        (
+            ("May I pay by card?", "On Sundays it is closed.", "0"),
+            ("May I pay by card?", "We take cards and bank transfer.", "1"),
+        ),
+        ", gather: {by: [question], lists: [passage, grade]}",
+    ),
     "masked_language": Example(
         "inputs: [text]\nhead: {kind: masked_language}\nmetrics: [perplexity, masked_accuracy] # the first is the headline\n",
         ("text",),
@@ -142,7 +164,7 @@ def skeleton(name: str, kind: str) -> dict[str, str]:
     card = (
         f"name: {name}\n"
         "summary: Say in one sentence what is learned\n"
-        "data: {format: csv, train: train.csv, validation: validation.csv}\n"
+        f"data: {{format: csv, train: train.csv, validation: validation.csv{example.data}}}\n"
         f"{example.card}"
         "weight: 1.0\n"
     )

@@ -8,6 +8,7 @@ from trunkline.data.encoding.classification import Classification
 from trunkline.data.encoding.contrastive import Contrastive
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
+from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, join
@@ -16,7 +17,7 @@ from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
-KINDS = ("classification", "multilabel", "regression", "tagging", "contrastive", "masked_language")
+KINDS = ("classification", "multilabel", "regression", "tagging", "contrastive", "ranking", "masked_language")
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
     "label": ["yes", "no", "no", "yes"],
@@ -24,6 +25,8 @@ COLUMNS = {
     "value": [1.0, 2.0, 3.0, 4.0],
     "tags": [[1, 2, 1], [2, 2], [1, 1, 2], [1]],
     "other": ["a", "the dog", "cats", "狗"],
+    "candidates": [["a", "mat"], ["the dog", "cats"], ["狗", "cat"], ["", "a dog"]],
+    "grades": [[0, 1], [2, 1], ["3", "0.5"], [1, 0]],
 }
 
 
@@ -34,6 +37,7 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "regression": Regression(tokenizer, ["text", "other"], "value"),
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
         "contrastive": Contrastive(tokenizer, ["text"], "other"),
+        "ranking": Ranking(tokenizer, ["text", "candidates"], "grades"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
     }
     return made[kind]
@@ -44,8 +48,9 @@ def test_a_row_has_as_many_targets_as_it_counts(kind: str, tokenizer: Tokenizer)
     encoding = make(kind, tokenizer)
     rows = encoding.encode(COLUMNS)
     assert len(rows) == 4 and rows.counts.min() >= 1
-    for value in rows.targets.values():
-        np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
+    for name, value in rows.targets.items():
+        if name != "grades":  # one for each candidate of a list, which counts once
+            np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
     _, targets = encoding.collate(rows, np.arange(4, dtype=np.uint64))
     assert {len(value) for value in targets.values()} == {int(rows.counts.sum())}
 
@@ -116,7 +121,7 @@ def test_records_are_those_the_class_says_and_the_baseline_gives_them_too(kind: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_targets_are_encoded_for_prediction(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
-    rows = encoding.encode({name: COLUMNS[name] for name in ("text", "other")}, with_targets=False)
+    rows = encoding.encode({name: COLUMNS[name] for name in ("text", "other", "candidates")}, with_targets=False)
     np.testing.assert_array_equal(rows.tokens.values, encoding.encode(COLUMNS).tokens.values)
     assert rows.targets.keys() <= {"positions"}
 
@@ -125,7 +130,7 @@ def test_rows_without_targets_are_encoded_for_prediction(kind: str, tokenizer: T
 def test_empty_and_odd_texts_are_encoded_and_counted(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     texts = ["", "   ", "[SEP]", "\u200b\u200d", "x" * 1_000_000]
-    rows = encoding.encode({"text": texts, "other": texts}, with_targets=False)
+    rows = encoding.encode({"text": texts, "other": texts, "candidates": [[t, t] for t in texts]}, with_targets=False)
     assert len(rows) == 5 and rows.lengths.values.min() >= 2 and rows.lengths.values.max() <= tokenizer.max_length
     assert rows.notes["empty"] >= 1
 
@@ -134,7 +139,7 @@ def test_empty_and_odd_texts_are_encoded_and_counted(kind: str, tokenizer: Token
 def test_a_column_that_is_missing_or_no_text_is_named(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     with pytest.raises(DataError, match=r"no column 'text'"):
-        encoding.encode({"txt": ["a"], "other": ["a"], "label": ["yes"], "labels": [[]], "value": [1], "tags": ["1"]})
+        encoding.encode({name if name != "text" else "txt": values for name, values in COLUMNS.items()})
     columns = {**COLUMNS, "text": ["the cat", 5, None, "a"]}
     with pytest.raises(DataError, match=r"^a\.csv:11: column 'text' is n.* 5 \(a\.csv:11\), None \(a\.csv:12\)"):
         encoding.encode(columns, where=lambda row: f"a.csv:{row + 10}")

@@ -7,5 +7,6 @@ ENCODINGS = {
     "tagging": "tagging",
     "span": "span",
     "contrastive": "contrastive",
+    "ranking": "ranking",
     "masked_language": "masked_language",
 }

@@ -20,6 +20,18 @@ Where = Callable[[int], str]
 SHOWN = 5
 
 
+class Place(str):
+    """Where a row stands, as a message says it. row: its number in the chunk."""
+
+    row: int = -1
+
+    @classmethod
+    def of(cls, text: str, row: int) -> Place:
+        place = cls(text)
+        place.row = row
+        return place
+
+
 class Encoding(ABC):
     """Columns of one kind of task -> Rows, and back from head outputs to predictions.
 
@@ -67,9 +79,15 @@ class Encoding(ABC):
     def encode(self, columns: Columns, *, first_row: int = 0, where: Where | None = None, with_targets: bool = True) -> Rows:
         """Tokenise a chunk. where: names the file and line of a row of the chunk; without it rows are called by number.
 
-        Raises DataError that names up to five bad rows when a value does not fit.
+        Raises DataError that names up to five bad rows when a value does not fit, and knows them all.
         """
-        return self.rows(columns, where or (lambda row: f"row {first_row + row}"), with_targets)
+        tell = where or (lambda row: f"row {first_row + row}")
+        try:
+            return self.rows(columns, lambda row: Place.of(tell(row), row), with_targets)
+        except DataError as error:
+            if not error.rows and isinstance(error.where, Place):
+                error.rows = {error.where.row: error.message}
+            raise
 
     @abstractmethod
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
@@ -82,6 +100,10 @@ class Encoding(ABC):
     @abstractmethod
     def head_arguments(self) -> dict[str, Any]:
         """What the head of the same name must know from here, such as num_labels."""
+
+    def drawn(self, rows: Rows) -> Rows:
+        """What of these rows training draws from; evaluation and prediction keep them whole."""
+        return rows
 
     def collate(self, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Tokens [n] and targets of gathered rows, flat, `positions` made relative to the slice.
@@ -118,6 +140,11 @@ class Encoding(ABC):
     @abstractmethod
     def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """One prediction per row in the user's words, from what the head's `answer` gave for these rows."""
+
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        """What the card promises and no target of these rows is, such as labels, in the user's words."""
+        del rows
+        return ()
 
     def aside_of(self, rows: Rows, row_ids: np.ndarray) -> dict[str, Target]:
         """The targets of these rows that lie aside."""
@@ -168,11 +195,27 @@ def noted(encoded: Encoded, tokenizer: Tokenizer) -> Counter[str]:
     return +notes
 
 
-def refuse(name: str, what: str, bad: Sequence[int], values: Sequence[Any], where: Where, advice: str = "") -> NoReturn:
-    """Raises the DataError that shows the first bad values of a column and where they stand."""
+def refuse(
+    name: str, what: str, bad: Sequence[int], values: Sequence[Any], where: Where, advice: str = "", *, each: str | None = None
+) -> NoReturn:
+    """Raises the DataError that shows the first bad values of a column and where they stand. each: `what`, said of one."""
     shown = ", ".join(f"{shorten(values[row])} ({where(row)})" for row in bad[:SHOWN])
     more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    raise DataError(f"column '{name}' {what}: {shown}{more}.{' ' if advice else ''}{advice}", where=where(bad[0]))
+    raise DataError(
+        f"column '{name}' {what}: {shown}{more}.{' ' if advice else ''}{advice}",
+        where=where(bad[0]),
+        rows=chunk_rows({row: f"column '{name}' {each or what}: {shorten(values[row])}" for row in bad}, where),
+    )
+
+
+def chunk_rows(reasons: Mapping[int, str], where: Where) -> dict[int, str]:
+    """What is wrong, by the row of the chunk that `where` leads to; the first of several in one row."""
+    found: dict[int, str] = {}
+    for number, reason in reasons.items():
+        place = where(number)
+        if isinstance(place, Place):
+            found.setdefault(place.row, reason)
+    return found
 
 
 def shorten(value: Any) -> str:

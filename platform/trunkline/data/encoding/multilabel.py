@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, refuse
-from trunkline.data.encoding.classification import Label, checked_labels, label_index, label_numbers
+from trunkline.data.encoding.classification import Label, absent, checked_labels, label_index, label_numbers
 from trunkline.data.rows import Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
@@ -78,6 +78,11 @@ class Multilabel(Encoding):
 
     def dummy(self) -> Rows:
         return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"label_set": np.zeros((1, len(self.labels)), np.uint8)})
+
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        sets = rows.targets["label_set"]
+        assert isinstance(sets, np.ndarray)
+        return absent(self.labels, np.flatnonzero(sets.any(0)))
 
     def head_arguments(self) -> dict[str, Any]:
         return {"num_labels": len(self.labels)}
