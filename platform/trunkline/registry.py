@@ -25,7 +25,7 @@ Part = TypeVar("Part")
 REQUIRED = inspect.Parameter.empty
 
 
-FIRST_SENTENCE = re.compile(r".+?\.(?=\s|$)")
+FIRST_SENTENCE = re.compile(r".+?\S\.(?=\s|$)")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ GIVEN = {
     "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
     "span": {"answer", "answers"},
+    "causal_language": {"loss", "prediction", "target"},
+    "bilm": {"loss", "prediction", "target"},
+    "replaced_token": {"scores", "prediction", "target"},
     "contrastive": {"query", "candidate", "key", "query_key"},
     "ranking": {"scores", "grades"},
 }
@@ -30,12 +33,19 @@ FITS = {
     },
     "multilabel": {"macro_f1", "micro_f1", "auroc", "mean_average_precision", "jaccard"},
     "regression": {"pearson", "spearman", "mse", "mae", "r2"},
+    "replaced_token": {
+        *("accuracy", "macro_f1", "micro_f1", "mcc", "log_loss"),
+        *("auroc", "mean_average_precision", "calibration_error"),
+    },
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
     "span": {"exact_match", "answer_f1"},
+    "causal_language": {"perplexity", "accuracy"},
+    "bilm": {"perplexity", "accuracy"},
     "contrastive": {"retrieval_recall", "retrieval_mrr"},
     "ranking": {"map", "mrr", "ndcg", "recall_at_k"},
 }
+SEVERAL = ("tagging", "masked_language", "causal_language", "bilm", "replaced_token")  # targets in a row
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
 ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
 
@@ -45,7 +55,7 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
     rng = np.random.default_rng(seed)
     made = []
     for row in rng.permutation(count * 3)[:count]:
-        targets = int(rng.integers(1, 5)) if kind in ("tagging", "masked_language") else 1
+        targets = int(rng.integers(1, 5)) if kind in SEVERAL else 1
         whole = {
             "scores": rng.normal(size=(targets, 4)).astype(np.float32),
             "loss": rng.exponential(size=targets).astype(np.float32),
@@ -125,7 +135,7 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
     metric = METRICS.get(name)
     worse = seen(name, whole).compute()
     for _, records in whole:
-        if kind == "classification":
+        if kind in ("classification", "replaced_token"):
             records["scores"] = np.eye(4)[records["target"]] * 1000
         if kind == "multilabel":
             records["scores"] = records["target"] * 2.0 - 1
@@ -136,7 +146,7 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
         if kind == "contrastive":
             vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
-        elif kind == "masked_language":
+        elif "loss" in records:
             records["loss"] = np.zeros_like(records["loss"])
         if kind == "span":
             records["answer"] = np.array([max(records["answers"][0], default="")], object)

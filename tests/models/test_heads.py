@@ -9,6 +9,9 @@ import torch
 
 from trunkline.batch import RowIndex
 from trunkline.errors import ConfigError
+from trunkline.models.heads.base import Head
+from trunkline.models.heads.bilm import Bilm
+from trunkline.models.heads.causal_language import CausalLanguage
 from trunkline.models.heads.chain import best_path
 from trunkline.models.heads.classification import Classification
 from trunkline.models.heads.contrastive import Contrastive
@@ -16,6 +19,7 @@ from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.heads.multilabel import Multilabel
 from trunkline.models.heads.ranking import Ranking
 from trunkline.models.heads.regression import Regression
+from trunkline.models.heads.replaced_token import ReplacedToken
 from trunkline.models.heads.span import Span
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
@@ -48,12 +52,16 @@ def test_outputs_have_one_entry_per_row_or_per_target() -> None:
     assert Tagging(3, 6, transitions=True)(HIDDEN, ROWS).shape == (3, 6, 6)
     assert MaskedLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
     assert Span(3)(HIDDEN, ROWS).shape == (3, 2)
+    assert CausalLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
+    assert Bilm(3, 50)(HIDDEN, ROWS).shape == (3, 50)
+    assert ReplacedToken(3)(HIDDEN, ROWS).shape == (3, 2)
     assert Contrastive(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
     assert Ranking(3)(HIDDEN, ROWS).shape == (4,)
 
 
-def test_a_token_head_reads_only_its_positions() -> None:
-    head = Tagging(3, 6).eval()
+@pytest.mark.parametrize("head", [Tagging(3, 6), CausalLanguage(3, 6), Bilm(3, 6), ReplacedToken(3)])
+def test_a_token_head_reads_only_its_positions(head: Head) -> None:
+    head.eval()
     other = HIDDEN.clone()
     other[[0, 2, 3, 5, 6, 7, 8]] += 1
     assert torch.equal(head(HIDDEN, ROWS), head(other, ROWS))
@@ -74,6 +82,14 @@ def test_masked_language_summary_is_loss_and_likeliest_token() -> None:
     summary = MaskedLanguage(3, 3).summary(outputs, {"labels": torch.tensor([1, 2])})
     assert summary[:, 1].tolist() == [1.0, 0.0]
     assert summary[0, 0].item() == pytest.approx(-torch.log_softmax(outputs[0], 0)[1].item())
+
+
+def test_a_direction_has_its_own_transform_and_both_share_the_output_matrix() -> None:
+    head = Bilm(3, 6).eval()
+    outputs = head(HIDDEN, ROWS)  # positions 1, 4 and 9: in trunk rows 0 (back), 1 (ahead) and 3 (ahead)
+    assert torch.allclose(outputs[0], head.out(head.transform(HIDDEN[1])))
+    assert torch.allclose(outputs[1:], head.out(head.ahead(HIDDEN[[4, 9]])))
+    assert not torch.allclose(outputs[1], head.out(head.transform(HIDDEN[4])))
 
 
 def test_a_task_may_bear_the_name_of_a_module_method() -> None:

@@ -73,7 +73,7 @@ def assemble(run: Path) -> Assembly:
     cards = {use.task: kept[use.task] for use in recipe.tasks}
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
-    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
     tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
     judged = [
@@ -147,14 +147,21 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:
-    """The seeded, untrained model; heads in the recipe's order."""
+    """The seeded, untrained model; heads in the recipe's order. Raises ConfigError for a task that the trunk can not read."""
     torch.manual_seed(recipe.seed)
     trunk = TRUNKS.get(recipe.trunk.kind)(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **recipe.trunk.arguments)
+    for name, card in cards.items():
+        if not trunk.sights.issuperset(encodings[name].sight):
+            raise ConfigError(
+                f"task '{name}': {card.head.kind} rows are read in one direction only, and this trunk knows none. "
+                f"{trunk.one_way} Or leave the task out.",
+                where=recipe.where("trunk"),
+            )
     return MultiTask(trunk, {name: make_head(card, trunk.width, encodings[name]) for name, card in cards.items()})
 
 
 def open_table(path: str | Path, encoding: Encoding) -> Table:
-    return Table(StoredSplit.open(path).rows, encoding.collate, encoding.dummy())
+    return Table.of(StoredSplit.open(path).rows, encoding)
 
 
 def precision(asked: str) -> str:

@@ -57,7 +57,7 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     for job, stored in zip(jobs, (train, judged_split), strict=True):
         if stored.quarantined["rows"]:
             say(f"{name}/{job.split}: {said(stored.quarantined)}")
-    table, trained = (Table(stored.rows, served.encoding.collate, served.encoding.dummy()) for stored in (judged_split, train))
+    table, trained = (Table.of(stored.rows, served.encoding) for stored in (judged_split, train))
     judged = Judged(name, table, served.encoding, served.metrics)
     found = evaluate(
         model.network,

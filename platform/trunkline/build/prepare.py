@@ -6,22 +6,20 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import filelock
 
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
-from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
+from trunkline.build.task import OWN, make_encoding, make_loss, make_metrics, open_source, reading
+from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.config import Recipe
-from trunkline.data.fingerprint import digest
+from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
-from trunkline.data.vocabulary import Vocabulary
 from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
@@ -29,7 +27,6 @@ from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
 
-TOKENIZER_VERSION = 1
 Say = Callable[[str], None]
 
 
@@ -88,8 +85,9 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     cards = load_cards(recipe, catalog)
     make_sampler(recipe, dict.fromkeys(cards, 1), dict.fromkeys(cards, 1.0))
     sources = open_sources(recipe, cards, catalog)
-    tokenizer = _tokenizer(recipe, cards, sources, store, say)
+    tokenizer = run_tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    adopt_all(encodings, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     groups = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
     for name, card in cards.items():
@@ -111,7 +109,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _check_leaks(jobs, stored, say)
     make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
-    _write_run(recipe, run, cards, tokenizer, jobs, stored)
+    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
 
 
 def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:
@@ -122,33 +120,6 @@ def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) ->
     texts = {name: TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()}
     tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits()]
     return {name: Decontaminated(text, tests) for name, text in texts.items()}
-
-
-def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
-    """The run's tokenizer: trained once on the training texts of all its tasks, kept in the store, reused."""
-    part, max_length, truncate = recipe.tokenizer, recipe.train.max_length, recipe.train.truncate
-    vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
-    if not vocabulary.needs_texts:
-        return vocabulary.build((), max_length=max_length, truncate=truncate)
-    texts = [task_text(card, sources[name]) for name, card in cards.items()]
-    read = [[text.source.fingerprint("train"), text.inputs, text.reading.key()] for text in texts]
-    key = digest([TOKENIZER_VERSION, part.kind, part.arguments, read])
-    folder = store / "tokenizers" / key[:20]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / "tokenizer.json").is_file():
-            say(f"training a {part.kind} tokenizer")
-            made = vocabulary.build(_texts(texts), max_length=max_length, truncate=truncate)
-            temporary = folder.with_suffix(".tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            made.save(temporary)
-            os.replace(temporary, folder)
-    return Tokenizer.load(folder, max_length=max_length, truncate=truncate)
-
-
-def _texts(texts: list[TaskText]) -> Iterator[str]:
-    for text in texts:
-        yield from text.read("train")
 
 
 def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
@@ -204,7 +175,13 @@ def _notes(split: StoredSplit) -> str:
 
 
 def _write_run(
-    recipe: Recipe, run: Path, cards: Mapping[str, Card], tokenizer: Tokenizer, jobs: list[SplitJob], stored: list[StoredSplit]
+    recipe: Recipe,
+    run: Path,
+    cards: Mapping[str, Card],
+    tokenizer: Tokenizer,
+    encodings: Mapping[str, Encoding],
+    jobs: list[SplitJob],
+    stored: list[StoredSplit],
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
     for name, card in cards.items():
@@ -213,6 +190,8 @@ def _write_run(
         (folder / "card.yaml").write_text(card.text, encoding="utf-8")
         if card.plugin is not None:
             shutil.copyfile(card.plugin, folder / "plugin.py")
+        if (own := encodings[name].own) is not None:
+            own.save(folder / OWN)
     tokenizer.save(run / "tokenizer")
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trunkline.models.heads.base import Head
 
 SPLITS = ("train", "validation", "test")
+OWN = "vocabulary"  # the folder beside a card in which the tokenizer for its targets is kept
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
@@ -70,11 +71,14 @@ def reading(card: Card) -> Reading:
     )
 
 
-def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
+def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) -> Encoding:
+    """kept: the folder of a run's or model's card, where the tokenizer for the targets lies if the encoding wants one."""
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with _placed(card, "head"):
         encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+    if kept is not None and encoding.own_wanted is not None:
+        encoding.adopt(Tokenizer.load(kept / OWN))
     return encoding
 
 
@@ -150,8 +154,13 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
+        first = chunk.take(range(min(rows, len(chunk))))
+        if encoding.own is None and encoding.own_wanted is not None and encoding.target is not None:
+            # Of the first rows alone: that they encode is checked, not into what.
+            values = reading(card).select(first, encoding.wanted).columns[encoding.target]
+            encoding.adopt(encoding.own_wanted.build([value for value in values if isinstance(value, str)]))
         intake = Intake(encoding, reading(card))
-        encoded = intake.rows(chunk.take(range(min(rows, len(chunk)))))
+        encoded = intake.rows(first)
         mean = encoded.tokens.lengths.mean() if encoded is not None else 0
         lines.append(
             f"{split}: the first {len(encoded) if encoded is not None else 0} rows encode, {mean:.0f} tokens each on average"

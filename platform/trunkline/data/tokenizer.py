@@ -116,6 +116,11 @@ class Tokenizer:
         """Special tokens of every row."""
         return sum(len(part) for part in self._frames[2 if pair else 1])
 
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Special tokens before and after a text that stands alone."""
+        return len(self._frames[1][0]), len(self._frames[1][1])
+
     def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> Encoded:
         """Rows of one text, or of two; a pair that is too long loses tokens from its longer text first."""
         budget = self.max_length - self.num_special(second is not None)
@@ -221,6 +226,10 @@ class Tokenizer:
             if len(ids[row]) <= budget:
                 ids[row] = self._raw([texts[row]])[0]
         return _flat(ids)
+
+    def plain(self, texts: Sequence[str]) -> Ragged:
+        """Ids of each text, whole and without special tokens."""
+        return _flat(self._raw(texts))
 
     def _raw(self, texts: Sequence[str]) -> list[list[int]]:
         try:

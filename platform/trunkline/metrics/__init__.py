@@ -26,4 +26,7 @@ METRICS = {
     "recall_at_k": "ranking",
     "perplexity": "language",
     "masked_accuracy": "language",
+    "bleu": "generation",
+    "chrf": "generation",
+    "text_match": "generation",
 }

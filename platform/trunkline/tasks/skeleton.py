@@ -121,6 +121,22 @@ EXAMPLES = {
         ),
         (("What are your hours?", "The shop opens at nine."), ("May I pay by card?", "We take cards and bank transfer.")),
     ),
+    "generation": Example(
+        "inputs: [english]                      # two columns make a pair\n"
+        "target: german                         # the text to be written\n"
+        "head: {kind: generation, vocabulary: bytes}\n"
+        "metrics: [bleu, chrf, perplexity]      # the first is the headline\n",
+        ("english", "german"),
+        (
+            ("A dog runs through the snow.", "Ein Hund läuft durch den Schnee."),
+            ("Two children play in the park.", "Zwei Kinder spielen im Park."),
+            ("A man reads a newspaper.", "Ein Mann liest eine Zeitung."),
+            ("The woman sings on the stage.", "Die Frau singt auf der Bühne."),
+            ("Three boats lie in the harbour.", "Drei Boote liegen im Hafen."),
+            ("A girl eats an apple.", "Ein Mädchen isst einen Apfel."),
+        ),
+        (("A man plays in the snow.", "Ein Mann spielt im Schnee."), ("Two dogs run.", "Zwei Hunde laufen.")),
+    ),
     "ranking": Example(
         "inputs: [question, passage]            # lines of one question become a list of passages\n"
         "target: grade                          # 0 is wrong, more is better\n"
@@ -152,6 +168,39 @@ EXAMPLES = {
             ("A good knife is sharp, light and easy to clean.",),
         ),
         (("The boats leave the harbour in spring.",), ("He closed the drawer of the old table.",)),
+    ),
+    "causal_language": Example(
+        "inputs: [text]\nhead: {kind: causal_language}         # looks back only\nmetrics: [perplexity, accuracy]\n",
+        ("text",),
+        (
+            ("Once there was a miller who had three sons.",),
+            ("The eldest went out to see the world.",),
+            ("The second stayed at the mill and ground the corn.",),
+            ("The youngest had nothing but a cat.",),
+        ),
+        (("The cat went out to see the mill.",), ("Once there was a cat who had a miller.",)),
+    ),
+    "bilm": Example(
+        "inputs: [text]\nhead: {kind: bilm}                    # reads every text twice: forth and back\nmetrics: [perplexity]\n",
+        ("text",),
+        (
+            ("Salt the water before it boils.",),
+            ("Cut the onions and let them soften in butter.",),
+            ("Add the rice, and stir until it is dry.",),
+            ("Pour in the wine and wait until it is gone.",),
+        ),
+        (("Cut the butter and add it to the rice.",), ("Stir until the water is gone.",)),
+    ),
+    "replaced_token": Example(
+        "inputs: [text]\nhead: {kind: replaced_token}          # replace: 0.15 of the tokens\nmetrics: [auroc, macro_f1]\n",
+        ("text",),
+        (
+            ("The post office closes at noon on Saturdays.",),
+            ("You need a stamp for each of these letters.",),
+            ("The parcel was too heavy for the scales.",),
+            ("Letters to the islands take a day longer.",),
+        ),
+        (("The office was closed on Saturdays.",), ("A parcel to the islands needs a stamp.",)),
     ),
 }
 

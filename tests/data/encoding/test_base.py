@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from trunkline.data.encoding.base import Encoding
+from trunkline.data.encoding.bilm import Bilm
+from trunkline.data.encoding.causal_language import CausalLanguage
 from trunkline.data.encoding.classification import Classification
 from trunkline.data.encoding.contrastive import Contrastive
+from trunkline.data.encoding.generation import Generation
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
 from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
+from trunkline.data.encoding.replaced_token import ReplacedToken
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, join
 from trunkline.data.tokenizer import Tokenizer
@@ -17,7 +21,19 @@ from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
-KINDS = ("classification", "multilabel", "regression", "tagging", "contrastive", "ranking", "masked_language")
+KINDS = (
+    "classification",
+    "multilabel",
+    "regression",
+    "tagging",
+    "contrastive",
+    "ranking",
+    "masked_language",
+    "causal_language",
+    "bilm",
+    "replaced_token",
+    "generation",
+)
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
     "label": ["yes", "no", "no", "yes"],
@@ -39,6 +55,10 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "contrastive": Contrastive(tokenizer, ["text"], "other"),
         "ranking": Ranking(tokenizer, ["text", "candidates"], "grades"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
+        "causal_language": CausalLanguage(tokenizer, ["text"], None),
+        "bilm": Bilm(tokenizer, ["text"], None),
+        "replaced_token": ReplacedToken(tokenizer, ["text"], None),
+        "generation": Generation(tokenizer, ["text"], "other"),
     }
     return made[kind]
 
@@ -49,7 +69,8 @@ def test_a_row_has_as_many_targets_as_it_counts(kind: str, tokenizer: Tokenizer)
     rows = encoding.encode(COLUMNS)
     assert len(rows) == 4 and rows.counts.min() >= 1
     for name, value in rows.targets.items():
-        if name != "grades":  # one for each candidate of a list, which counts once
+        # grades: one for each candidate of a list, which counts once; replaced: how many of a row's tokens are.
+        if name not in {"grades", "replaced", *encoding.aside}:
             np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
     _, targets = encoding.collate(rows, np.arange(4, dtype=np.uint64))
     assert {len(value) for value in targets.values()} == {int(rows.counts.sum())}
@@ -80,13 +101,13 @@ def test_encoding_in_chunks_is_encoding_at_once(kind: str, tokenizer: Tokenizer)
 def test_the_dummy_is_one_row_that_collates_like_any_other(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     dummy, real = encoding.dummy(), encoding.encode(COLUMNS)
-    assert len(dummy) == 1 and dummy.counts.tolist() == [1]
+    assert len(dummy) == 1 and dummy.counts.min() >= 1
     assert len(dummy.lengths.values) == len(real.lengths.values) // 4
     tokens, targets = encoding.collate(dummy, np.zeros(1, np.uint64))
     _, others = encoding.collate(real, np.zeros(4, np.uint64))
     assert len(tokens) == dummy.lengths.values.sum()
     assert {name: (value.dtype, value.shape) for name, value in targets.items()} == {
-        name: (value.dtype, (1, *value.shape[1:])) for name, value in others.items()
+        name: (value.dtype, (int(dummy.counts.sum()), *value.shape[1:])) for name, value in others.items()
     }
     assert join([real, dummy]).targets.keys() == real.targets.keys()
 
@@ -123,7 +144,7 @@ def test_rows_without_targets_are_encoded_for_prediction(kind: str, tokenizer: T
     encoding = make(kind, tokenizer)
     rows = encoding.encode({name: COLUMNS[name] for name in ("text", "other", "candidates")}, with_targets=False)
     np.testing.assert_array_equal(rows.tokens.values, encoding.encode(COLUMNS).tokens.values)
-    assert rows.targets.keys() <= {"positions"}
+    assert rows.targets.keys() <= {"positions", "replaced"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,4 +9,8 @@ ENCODINGS = {
     "contrastive": "contrastive",
     "ranking": "ranking",
     "masked_language": "masked_language",
+    "causal_language": "causal_language",
+    "bilm": "bilm",
+    "replaced_token": "replaced_token",
+    "generation": "generation",
 }

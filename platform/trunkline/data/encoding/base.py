@@ -12,6 +12,7 @@ import numpy as np
 from trunkline.data.fingerprint import configuration, digest
 from trunkline.data.rows import Ragged, Rows, Target
 from trunkline.data.tokenizer import Encoded, Tokenizer
+from trunkline.data.vocabulary import Vocabulary
 from trunkline.errors import ConfigError, DataError, nearest
 
 Columns = Mapping[str, Sequence[Any]]
@@ -42,18 +43,21 @@ class Encoding(ABC):
 
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
     a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
-    into a pack. target_is_text: the target column is text the trunk reads. version: raised when the same columns become other
-    rows than before.
+    into a pack. sight: which way each trunk row of a drawn row is read, in order: 0 whole, -1 looking back only, 1 ahead only.
+    target_is_text: the target column is text the trunk reads. version: raised when the same columns become other rows than
+    before.
     """
 
     records_given: ClassVar[frozenset[str]]
     default_loss: ClassVar[str]
     default_metrics: ClassVar[tuple[str, ...]]
     aside: ClassVar[frozenset[str]] = frozenset()
+    sight: ClassVar[tuple[int, ...]] = (0,)
     num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    own: Tokenizer | None = None
 
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None) -> None:
         self.tokenizer, self.inputs, self.target = tokenizer, tuple(inputs), target
@@ -70,10 +74,22 @@ class Encoding(ABC):
         """The columns a row must have for training."""
         return self.inputs if self.target is None else (*self.inputs, self.target)
 
+    @property
+    def own_wanted(self) -> Vocabulary | None:
+        """How a tokenizer for its targets is to be made, of the target column's training texts. Whoever composes makes it, keeps
+        it with the card and hands it to `adopt` before the first row."""
+        return None
+
+    def adopt(self, tokenizer: Tokenizer) -> None:
+        """Takes the tokenizer it wanted."""
+        self.own = tokenizer
+
     def key(self) -> str:
         """A hash of all that decides what tokens and targets the same columns become."""
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         tokenizer = [self.tokenizer.key, self.tokenizer.max_length, self.tokenizer.truncate]
+        if self.own is not None:
+            tokenizer.append(self.own.key)
         return digest([kind, self.version, self.inputs, self.target, configuration(self), tokenizer])
 
     def encode(self, columns: Columns, *, first_row: int = 0, where: Where | None = None, with_targets: bool = True) -> Rows:
