@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Case:
     sizes: Mapping[str, Any]
     plain: Callable[[Tensor, Targets, int], Tensor]
     name: str = ""
+    rows: str = ""  # what its rows are called in `tables`, if not as the kind
 
 
 def _log_p(outputs: Tensor, targets: Targets, row: int) -> tuple[int, Tensor]:
@@ -110,6 +111,61 @@ def _chain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return every.logsumexp(0) - score(tuple(targets["labels"][row:end].tolist()))
 
 
+def _own(outputs: Tensor, targets: Targets, row: int) -> list[Tensor]:
+    """A row's vectors: anchor, positive, negatives."""
+    counts = targets["vectors"].tolist()
+    return list(outputs[sum(counts[:row]) : sum(counts[: row + 1])])
+
+
+def _softmax(size: int, *, symmetric: bool = False, width: int | None = None) -> Callable[[Tensor, Targets, int], Tensor]:
+    """Minus the log of the positive's share among the texts of the row's group, counted one by one. width: cut short."""
+
+    def plain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+        outputs = F.normalize(outputs[:, :width], dim=-1)
+        key, wrong = targets["key"].tolist(), iter(targets["negative_key"].tolist())
+        wrong_keys = [[next(wrong) for _ in range(count - 2)] for count in targets["vectors"].tolist()]
+        group = range(row // size * size, row // size * size + size)
+        mine, rivals, back = _own(outputs, targets, row), [], []
+        for other in group:
+            anchor, positive, *negatives = _own(outputs, targets, other)
+            if other == row or key[other] != key[row]:
+                rivals.append(mine[0] @ positive / 0.05)
+                back.append(anchor @ mine[1] / 0.05)
+            rivals += [mine[0] @ text / 0.05 for text, k in zip(negatives, wrong_keys[other], strict=True) if k != key[row]]
+        forth, right = torch.stack(rivals).logsumexp(0), mine[0] @ mine[1] / 0.05
+        return forth - right if not symmetric else (forth + torch.stack(back).logsumexp(0)) / 2 - right
+
+    return plain
+
+
+def _far(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    anchor, positive, *negatives = _own(outputs, targets, row)
+    return torch.stack([1 - anchor @ positive, *(torch.relu(anchor @ text - 0.2) for text in negatives)]).mean()
+
+
+def _nearer(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    anchor, positive, *negatives = _own(outputs, targets, row)
+    each = [torch.relu(anchor @ text - anchor @ positive + 0.5) for text in negatives]
+    return torch.stack(each).mean() if each else torch.zeros(())
+
+
+def _off(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    first, second = _own(outputs, targets, row)
+    return (first @ second - targets["score"][row]) ** 2
+
+
+def _ordered(size: int) -> Callable[[Tensor, Targets, int], Tensor]:
+    """The cost of the group's pairs that stand the wrong way round."""
+
+    def plain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+        group, score = range(row // size * size, row // size * size + size), targets["score"]
+        cosine = {other: torch.dot(*_own(outputs, targets, other)) for other in group}
+        wrong = [(20 * (cosine[j] - cosine[i])).exp() for i in group for j in group if score[i] > score[j]]
+        return (1 + sum(wrong, torch.zeros(()))).log()
+
+    return plain
+
+
 LABELS, CLASSES = {"num_labels": C}, "classification"
 CASES = {
     case.name or case.loss: case
@@ -139,6 +195,16 @@ CASES = {
         Case("log_cosh", {}, "regression", {"num_values": M}, _number(lambda e: e.cosh().log())),
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
+        Case("infonce", {"group": 2}, "contrastive", {}, _softmax(2)),
+        Case("infonce", {"group": 3, "symmetric": True}, "contrastive", {}, _softmax(3, symmetric=True), "symmetric"),
+        Case("infonce", {"group": 8, "cached": True}, "contrastive", {}, _softmax(8), "cached"),
+        Case("cosine", {"margin": 0.2}, "contrastive", {}, _far),
+        Case("cosine", {}, "contrastive", {}, _off, "cosine of a score", "scored"),
+        Case("triplet", {"margin": 0.5}, "contrastive", {}, _nearer),
+        Case("cosent", {"group": 3}, "contrastive", {}, _ordered(3), rows="scored"),
+        Case("cosent", {"group": 8, "cached": True}, "contrastive", {}, _ordered(8), "cached cosent", "scored"),
+        Case("matryoshka", {"loss": {"kind": "infonce", "group": 8, "cached": True}, "dims": [16, 4], "weights": [1, 0.5]},
+             "contrastive", {}, lambda *given: _softmax(8)(*given) + 0.5 * _softmax(8, width=4)(*given)),
     )
 }  # fmt: skip
 
@@ -146,10 +212,11 @@ CASES = {
 def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     tokens, targets = laws.collate(rows, keys)
     lengths = [value.lengths for value in rows.targets.values() if isinstance(value, Ragged)]
-    return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
+    places = {"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {}
+    return tokens, {**targets, **places, "vectors": rows.lengths.lengths}
 
 
-def tables(kind: str) -> dict[str, Table]:
+def tables(kind: str, *, divisible: bool = False) -> dict[str, Table]:
     rng = np.random.default_rng(0)
     texts = [rng.integers(5, laws.VOCAB, rng.integers(3, 20)).tolist() for _ in range(laws.ROWS)]
     places = [list(range(0, len(text), 4)) for text in texts]  # one to five words a row
@@ -160,8 +227,16 @@ def tables(kind: str) -> dict[str, Table]:
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
     }
+    parts = [2 + (row % 3 if kind == "contrastive" else 0) % (len(text) - 1) for row, text in enumerate(texts)]
+    made["scored"] = {"score": rng.choice([0.0, 0.3, 0.5, 1.0], laws.ROWS).astype(np.float32)}
+    negative_key = Ragged.of([rng.integers(0, 30, count - 2) for count in parts], np.int64)
+    made["contrastive"] = {"key": rng.integers(0, 30, laws.ROWS), "negative_key": negative_key}
     found = {"anchor": rows_of(texts, labels=labels), "subject": rows_of(texts, **made[kind])}
-    return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
+    if kind in ("contrastive", "scored"):
+        lengths = Ragged.of([[1] * (count - 1) + [len(text) - count + 1] for text, count in zip(texts, parts, strict=True)])
+        found["subject"] = replace(found["subject"], lengths=lengths, seconds=lengths, counts=np.ones(laws.ROWS, np.int32))
+    made_of = {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
+    return {**made_of, "subject": replace(made_of["subject"], divisible=divisible)}
 
 
 def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
@@ -178,11 +253,12 @@ def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
     }
 
 
-def units(kind: str) -> list[Unit]:
-    sizes = {name: table.rows.tokens.lengths for name, table in tables(kind).items()}
+def units(case: Case) -> list[Unit]:
+    loss = LOSSES.get(case.loss)(**case.arguments)
+    sizes = {name: table.rows.tokens.lengths for name, table in tables(case.rows or case.kind).items()}
     horizon = Horizon(1, 240, {name: float(size.mean()) for name, size in sizes.items()})
     sampler = Explicit(dict.fromkeys(TASKS, laws.ROWS), horizon, rates={"anchor": 0.5, "subject": 1.0})
-    return Stream(sizes, sampler, seed=3, tokens_per_step=240, unit_limit=240, groups={}).next_step(1)
+    return Stream(sizes, sampler, seed=3, tokens_per_step=240, unit_limit=240, groups={"subject": loss.group}).next_step(1)
 
 
 def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") -> tuple[dict[str, Tensor], int]:
@@ -194,7 +270,8 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
         Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None
     )
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    packs = build_step(1, units(case.kind), tables(case.kind), seed=0, rank=rank, world=ranks, tokens_per_pass=tokens_per_pass)
+    made = tables(case.rows or case.kind, divisible=losses["subject"].cached)
+    packs = build_step(1, units(case), made, seed=0, rank=rank, world=ranks, tokens_per_pass=tokens_per_pass)
     set_learning_rates(engine.param_groups, 1.0)
     mixer = Static(TASKS, WEIGHTS)
     if fault:
@@ -208,7 +285,7 @@ def reference(name: str) -> dict[str, Tensor]:
     """The same step by plain torch: all rows in one pack, each task's mean over its targets written out."""
     case = CASES[name]
     model, _ = world(case)
-    batch = pack(units(case.kind), tables(case.kind), seed=0)
+    batch = pack(units(case), tables(case.rows or case.kind), seed=0)
     out = model(batch)
     anchor, subject = (batch.tasks[task] for task in TASKS)
     values = [case.plain(out["subject"], subject.targets, row) for row in range(subject.num_targets)]

@@ -30,7 +30,7 @@ FITS = {
     "regression": {"pearson", "spearman", "mse", "mae", "r2"},
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
-    "contrastive": {"retrieval_recall", "retrieval_mrr"},
+    "contrastive": {"retrieval_recall", "retrieval_mrr", "retrieval_ndcg", "alignment", "uniformity"},
 }
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
 
@@ -102,7 +102,16 @@ def test_a_third_partys_kind_is_judged_by_its_records_alone() -> None:
     assert not METRICS.get("log_loss").fits("intent_and_slots", {"prediction", "target"})
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FITS.items() for name in sorted(names)])
+def test_scored_pairs_are_measured_as_numbers_and_not_as_classes() -> None:
+    fitting = {name for name in TABLE if METRICS.get(name).fits("contrastive", {"prediction", "target"})}
+    assert fitting == FITS["regression"]
+
+
+# What is best for uniformity is a spread over the sphere, which no row's truth is: see test_geometry.
+JUDGED = [(kind, name) for kind, names in FITS.items() for name in sorted(names - {"uniformity"})]
+
+
+@pytest.mark.parametrize(("kind", "name"), JUDGED)
 def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(kind: str, name: str) -> None:
     whole = rows(kind, 60, 8)
     metric = METRICS.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from trunkline.data.store import StoredSplit
 from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.evaluate import Judged
+from trunkline.losses.base import Loss
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
@@ -70,7 +71,10 @@ def assemble(run: Path) -> Assembly:
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
-    tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
+    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
+    tables = {
+        name: replace(open_table(splits[name]["train"], encodings[name]), divisible=loss.cached) for name, loss in losses.items()
+    }
     judged = [
         Judged(
             name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
@@ -78,10 +82,9 @@ def assemble(run: Path) -> Assembly:
         for name, card in cards.items()
         if "validation" in splits[name]
     ]
-    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     model = make_model(recipe, cards, encodings, tokenizer)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
-    stream = make_stream(recipe, sizes, {name: loss.group for name, loss in losses.items()})
+    stream = make_stream(recipe, sizes, losses)
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -98,7 +101,7 @@ def assemble(run: Path) -> Assembly:
     )
 
 
-def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Stream:
+def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss]) -> Stream:
     """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
     settings, counts = recipe.train, {name: len(size) for name, size in sizes.items()}
     horizon = Horizon(settings.steps, settings.tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
@@ -109,7 +112,8 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping
         seed=recipe.seed,
         tokens_per_step=settings.tokens_per_step,
         unit_limit=settings.tokens_per_pass,
-        groups=groups,
+        groups={name: loss.group for name, loss in losses.items()},
+        divisible={name for name, loss in losses.items() if loss.cached},
     )
 
 

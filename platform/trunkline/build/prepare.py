@@ -10,18 +10,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import filelock
+import torch
 
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_stream, make_weighting
 from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
+from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import digest
+from trunkline.data.packing import Table, pack
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
+from trunkline.losses.base import Loss
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
@@ -88,11 +93,11 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     tokenizer = _tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
-    groups = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
+    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     make_weighting(recipe, cards)
-    make_model(recipe, cards, encodings, tokenizer)
+    _try_losses(make_model(recipe, cards, encodings, tokenizer), losses, encodings)
     jobs = [
         SplitJob(name, sources[name], split, encodings[name], reading(card))
         for name, card in cards.items()
@@ -104,7 +109,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
     _say_removed(jobs, stored, say)
     _check_leaks(jobs, stored, say)
-    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
+    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, losses)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, jobs, stored)
 
@@ -144,6 +149,17 @@ def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, 
 def _texts(texts: list[TaskText]) -> Iterator[str]:
     for text in texts:
         yield from text.read("train")
+
+
+def _try_losses(model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping[str, Encoding]) -> None:
+    """Every head and loss once on its dummy row. Raises ConfigError where they do not fit each other."""
+    dummies = {name: encodings[name].dummy() for name in losses}
+    tables = {name: Table(dummy, encodings[name].collate, dummy) for name, dummy in dummies.items()}
+    batch = pack([], tables, seed=0)
+    hidden = torch.zeros(batch.num_tokens, model.trunk.width)
+    for name, loss in losses.items():
+        part = batch.tasks[name]
+        loss(model.head(name)(hidden[part.tokens], batch.index(name)), part.targets)
 
 
 def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:

@@ -55,7 +55,8 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
 
 def task_text(card: Card, source: Source) -> TaskText:
     """Every text of the task, the target too where it is one."""
-    more = [card.target] if card.target and ENCODINGS.get(card.head.kind).target_is_text else []
+    encoding = ENCODINGS.get(card.head.kind).suited(card.inputs, card.target)
+    more = [card.target] if card.target and encoding.target_is_text else []
     return TaskText(source, (*card.inputs, *more), reading(card))
 
 
@@ -67,7 +68,8 @@ def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with _placed(card, "head"):
-        encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+        suited = ENCODINGS.get(card.head.kind).suited(card.inputs, card.target)
+        encoding: Encoding = suited(tokenizer, card.inputs, card.target, **given)
     return encoding
 
 
@@ -94,8 +96,9 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
             for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
             if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
         ]
-        if kind not in fitting:
-            raise ConfigError(f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}")
+        for name in (kind, *loss.applied):
+            if name not in fitting:
+                raise ConfigError(f"loss '{name}' does not fit a {card.head.kind} task. {nearest(name, fitting)}")
         loss.check(encoding.head_arguments())
     return loss
 
@@ -143,7 +146,7 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
-        picked = reading(card).select(chunk, encoding.wanted)
+        picked = reading(card).select(chunk, encoding.wanted, encoding.optional)
         picked = picked.take(range(min(rows, len(picked))))
         encoded = encoding.encode(picked.columns, where=picked.where)
         mean = encoded.tokens.lengths.mean() if len(encoded) else 0

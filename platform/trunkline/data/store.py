@@ -158,7 +158,7 @@ def _encode(job: SplitJob) -> Rows:
     first = 0
     read: Counter[str] = Counter()
     for chunk in job.source.read(job.split):
-        picked = job.reading.select(chunk, job.encoding.wanted)
+        picked = job.reading.select(chunk, job.encoding.wanted, job.encoding.optional)
         read += picked.notes
         if len(picked):
             parts.append(job.encoding.encode(picked.columns, first_row=first, where=picked.where))

@@ -14,4 +14,8 @@ LOSSES = {
     "heteroscedastic": "regression",
     "crf": "tagging",
     "infonce": "contrastive",
+    "cosine": "contrastive",
+    "triplet": "contrastive",
+    "cosent": "contrastive",
+    "matryoshka": "contrastive",
 }

@@ -18,6 +18,9 @@ METRICS = {
     "r2": "regression",
     "retrieval_recall": "retrieval",
     "retrieval_mrr": "retrieval",
+    "retrieval_ndcg": "retrieval",
+    "alignment": "geometry",
+    "uniformity": "geometry",
     "perplexity": "language",
     "masked_accuracy": "language",
 }

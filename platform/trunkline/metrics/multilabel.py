@@ -16,7 +16,7 @@ class Jaccard(Metric):
     """
 
     needs = frozenset({"prediction", "target"})
-    not_for = frozenset({"classification", "tagging", "regression", "masked_language"})
+    not_for = frozenset({"classification", "tagging", "regression", "masked_language", "contrastive"})
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:
         guessed, wanted = prediction.astype(np.bool_), target.astype(np.bool_)
