@@ -88,19 +88,25 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
     have, or has arguments that do not fit the labels."""
     kind, given = _loss_kind(card, encoding), card.loss.arguments if card.loss else {}
     with _placed(card, "loss"):
+        _check_fit(kind, card, encoding)
         loss: Loss = LOSSES.get(kind)(**given)
-        _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
-        taken = inspect.signature(HEADS.get(card.head.kind)).parameters
-        fitting = [
-            name
-            for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
-            if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
-        ]
-        for name in (kind, *loss.applied):
-            if name not in fitting:
-                raise ConfigError(f"loss '{name}' does not fit a {card.head.kind} task. {nearest(name, fitting)}")
+        for name in loss.applied:
+            _check_fit(name, card, encoding)
         loss.check(encoding.head_arguments())
     return loss
+
+
+def _check_fit(loss: str, card: Card, encoding: Encoding) -> None:
+    """Raises ConfigError unless the rows carry what the loss reads, and the head has what it asks for."""
+    _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    taken = inspect.signature(HEADS.get(card.head.kind)).parameters
+    fitting = [
+        name
+        for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
+        if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
+    ]
+    if loss not in fitting:
+        raise ConfigError(f"loss '{loss}' does not fit a {card.head.kind} task. {nearest(loss, fitting)}")
 
 
 def _loss_kind(card: Card, encoding: Encoding) -> str:
