@@ -14,7 +14,7 @@ import torch
 
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_stream, make_weighting
-from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
+from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, placed, reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import digest
@@ -97,7 +97,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     make_weighting(recipe, cards)
-    _try_losses(make_model(recipe, cards, encodings, tokenizer), losses, encodings)
+    _try_losses(make_model(recipe, cards, encodings, tokenizer), losses, encodings, cards)
     jobs = [
         SplitJob(name, sources[name], split, encodings[name], reading(card))
         for name, card in cards.items()
@@ -151,7 +151,9 @@ def _texts(texts: list[TaskText]) -> Iterator[str]:
         yield from text.read("train")
 
 
-def _try_losses(model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping[str, Encoding]) -> None:
+def _try_losses(
+    model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping[str, Encoding], cards: Mapping[str, Card]
+) -> None:
     """Every head and loss once on its dummy row. Raises ConfigError where they do not fit each other."""
     dummies = {name: encodings[name].dummy() for name in losses}
     tables = {name: Table(dummy, encodings[name].collate, dummy) for name, dummy in dummies.items()}
@@ -159,7 +161,8 @@ def _try_losses(model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping
     hidden = torch.zeros(batch.num_tokens, model.trunk.width)
     for name, loss in losses.items():
         part = batch.tasks[name]
-        loss(model.head(name)(hidden[part.tokens], batch.index(name)), part.targets)
+        with placed(cards[name], "loss"):
+            loss(model.head(name)(hidden[part.tokens], batch.index(name)), part.targets)
 
 
 def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:

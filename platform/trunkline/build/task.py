@@ -41,7 +41,7 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
 
     data = card.data
     make = SOURCES.get(data.format, where=card.where("data", "format"))
-    with _placed(card, "data"):
+    with placed(card, "data"):
         source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
         if data.split is not None:
             source = HashSplit(source, data.split.by, data.split.validation, data.split.test)
@@ -67,7 +67,7 @@ def reading(card: Card) -> Reading:
 def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
-    with _placed(card, "head"):
+    with placed(card, "head"):
         suited = ENCODINGS.get(card.head.kind).suited(card.inputs, card.target)
         encoding: Encoding = suited(tokenizer, card.inputs, card.target, **given)
     return encoding
@@ -78,7 +78,7 @@ def make_head(card: Card, width: int, encoding: Encoding) -> Head:
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     asked = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
-    with _placed(card, "head"):
+    with placed(card, "head"):
         head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **asked, **given)
     return head
 
@@ -87,7 +87,7 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
     """Raises ConfigError for a loss that reads targets which rows of this kind do not carry, asks of the head what it does not
     have, or has arguments that do not fit the labels."""
     kind, given = _loss_kind(card, encoding), card.loss.arguments if card.loss else {}
-    with _placed(card, "loss"):
+    with placed(card, "loss"):
         _check_fit(kind, card, encoding)
         loss: Loss = LOSSES.get(kind)(**given)
         for name in loss.applied:
@@ -114,7 +114,7 @@ def _loss_kind(card: Card, encoding: Encoding) -> str:
 
 
 @contextlib.contextmanager
-def _placed(card: Card, section: str) -> Iterator[None]:
+def placed(card: Card, section: str) -> Iterator[None]:
     """What a part refuses is told with its place in the card."""
     try:
         yield
