@@ -61,7 +61,7 @@ class Model:
         if not rows:
             return []
         encoded = served.encoding.encode(_columns(rows, served.encoding), with_targets=False)
-        table = Table(encoded, served.encoding.collate, served.encoding.dummy())
+        table = Table.of(encoded, served.encoding)
         answers: list[dict[str, Any]] = [{} for _ in rows]
         for batch in self._packs(task, table):
             part = batch.tasks[task]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.stream import Stream, Unit
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, DataError
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.temperature import Temperature
 from trunkline.sampling.uniform import Uniform
@@ -120,7 +120,7 @@ def test_a_divisible_group_may_exceed_a_pass_but_no_row_of_it_and_not_the_step()
 
 @pytest.mark.parametrize("divisible", [False, True])
 def test_a_group_larger_than_the_data_is_refused(divisible: bool) -> None:
-    with pytest.raises(ConfigError, match="task 'a': its loss compares groups of 11 rows, and there are 10 to train on"):
+    with pytest.raises(DataError, match="task 'a': its loss draws 11 rows at a time, and there are 10 training rows"):
         one_task(1000, 1000, 11, divisible=divisible)
 
 

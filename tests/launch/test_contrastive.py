@@ -79,7 +79,7 @@ def test_a_group_larger_than_a_pass_trains_as_it_does_in_one_pass_and_is_asked(r
     ("old", "new", "error", "said"),
     [
         ("dims: [16, 4]", "dims: [32, 4]", ConfigError, r"card\.yaml:6:7: loss: dims: the vectors have 16 entries, found 32"),
-        ("group: 24", "group: 500", ConfigError, "task 'pairs': its loss compares groups of 500 rows, and there are"),
+        ("group: 24", "group: 500", DataError, "task 'pairs': its loss draws 500 rows at a time, and there are"),
         ("group: 24", "group: 100", ConfigError, r"can hold \d+ tokens, above train\.tokens_per_step 900"),
         ("cached: true", "cached: false", ConfigError, r"can hold \d+ tokens, above train\.tokens_per_pass 120"),
         ("negatives: wrong", "negatives: wrnog", DataError, r"no column 'wrnog'\. Did you mean 'wrong'"),

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from trunkline.errors import ConfigError
 from trunkline.losses.classification import CrossEntropy, Focal, Hinge
 from trunkline.losses.multilabel import Asymmetric, BinaryCrossEntropy, SoftMargin
 from trunkline.losses.regression import MAE, MSE, Heteroscedastic, Huber, LogCosh
+from trunkline.losses.span import Span
 from trunkline.losses.tagging import CRF
 
 LOGITS = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
@@ -241,3 +243,38 @@ def test_a_rows_crf_values_do_not_depend_on_the_other_rows() -> None:
 def test_arguments_that_make_no_sense_are_refused(make: Callable[[], object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make()
+
+
+def test_span_by_hand_sums_over_every_place_the_answer_stands_at() -> None:
+    # starts: exp is 1, 2, 1, 4 with gold 2 + 4 of 8; ends: 1, 1, 1, 1 with gold 1 of 4. The second row has "no answer" alone.
+    outputs = torch.tensor([[1.0, 1], [2, 1], [1, 1], [4, 1], [3, 5]]).log()
+    targets = {
+        "place": torch.tensor([0, 1, 2, 3, 0]),
+        "is_start": torch.tensor([0, 1, 0, 1, 1]),
+        "is_end": torch.tensor([0, 0, 1, 0, 1]),
+    }
+    expected = (-math.log(6 / 8) - math.log(1 / 4)) / 2
+    assert Span()(outputs, targets).tolist() == pytest.approx([expected, 0.0], abs=1e-6)
+
+
+def test_span_with_one_gold_place_each_is_cross_entropy_over_the_rows_places() -> None:
+    torch.manual_seed(0)
+    sizes, starts, ends = [5, 2, 7], [3, 0, 1], [4, 0, 6]
+    outputs = torch.randn(14, 2)
+    place = torch.cat([torch.arange(size) for size in sizes])
+    marks = [
+        torch.cat([F.one_hot(torch.tensor(at), size) for at, size in zip(side, sizes, strict=True)]) for side in (starts, ends)
+    ]
+    found = Span()(outputs, {"place": place, "is_start": marks[0], "is_end": marks[1]})
+    for value, own, start, end in zip(found, outputs.split(sizes), starts, ends, strict=True):
+        expected = F.cross_entropy(own.T, torch.tensor([start, end]))
+        assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_span_has_a_finite_gradient_however_sure_the_model_is() -> None:
+    outputs = torch.tensor([[1000.0, -1000], [-1000, 1000], [0, 0], [500, 500]], requires_grad=True)
+    targets = {"place": torch.tensor([0, 1, 2, 0])} | {name: torch.tensor([0, 1, 0, 1]) for name in ("is_start", "is_end")}
+    value = Span()(outputs, targets)
+    value.sum().backward()
+    assert torch.isfinite(value).all() and outputs.grad is not None and torch.isfinite(outputs.grad).all()
+    assert outputs.grad[3].tolist() == [0.0, 0.0]

@@ -3,7 +3,7 @@
 model/
     manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
-    heads/<task>/            head.safetensors, card.yaml
+    heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets
     README.md                what it is, for people
 """
 
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trunkline.build.assemble import Assembly
-from trunkline.build.task import make_encoding, make_head, make_metrics
+from trunkline.build.task import OWN, make_encoding, make_head, make_metrics
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.models.multitask import MultiTask
@@ -56,6 +56,8 @@ def write_model(
         state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
         (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
         (place / "card.yaml").write_text(card.text, encoding="utf-8")
+        if (own := built.encodings[name].own) is not None:
+            own.save(place / OWN)
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -91,7 +93,7 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     heads, tasks = {}, {}
     for name in manifest["tasks"]:
         card = load_card(folder / "heads" / name / "card.yaml", with_data=False)
-        encoding = make_encoding(card, tokenizer)
+        encoding = make_encoding(card, tokenizer, folder / "heads" / name)
         heads[name] = make_head(card, trunk.width, encoding)
         try:
             heads[name].load_state_dict(safetensors.torch.load_file(folder / "heads" / name / "head.safetensors"))

@@ -6,24 +6,24 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import filelock
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import make_model, make_stream, make_weighting
-from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, placed, reading, task_text
+from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.task import OWN, make_encoding, make_loss, make_metrics, open_source, placed, reading
+from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
-from trunkline.data.fingerprint import digest
+from trunkline.data.intake import said
 from trunkline.data.packing import Table, pack
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
-from trunkline.data.vocabulary import Vocabulary
+from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.losses.base import Loss
 from trunkline.models.multitask import MultiTask
@@ -32,7 +32,6 @@ from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
 
-TOKENIZER_VERSION = 1
 Say = Callable[[str], None]
 
 
@@ -89,9 +88,11 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_recipe(recipe)
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
+    make_sampler(recipe, dict.fromkeys(cards, 1), dict.fromkeys(cards, 1.0))
     sources = open_sources(recipe, cards, catalog)
-    tokenizer = _tokenizer(recipe, cards, sources, store, say)
+    tokenizer = run_tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    adopt_all(encodings, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     for name, card in cards.items():
@@ -108,10 +109,12 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
     _say_removed(jobs, stored, say)
+    _say_quarantined(jobs, stored, say)
+    _say_unseen(jobs, stored, say)
     _check_leaks(jobs, stored, say)
     make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, losses)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
-    _write_run(recipe, run, cards, tokenizer, jobs, stored)
+    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
 
 
 def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:
@@ -124,40 +127,11 @@ def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) ->
     return {name: Decontaminated(text, tests) for name, text in texts.items()}
 
 
-def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
-    """The run's tokenizer: trained once on the training texts of all its tasks, kept in the store, reused."""
-    part, max_length, truncate = recipe.tokenizer, recipe.train.max_length, recipe.train.truncate
-    vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
-    if not vocabulary.needs_texts:
-        return vocabulary.build((), max_length=max_length, truncate=truncate)
-    texts = [task_text(card, sources[name]) for name, card in cards.items()]
-    read = [[text.source.fingerprint("train"), text.inputs, text.reading.key()] for text in texts]
-    key = digest([TOKENIZER_VERSION, part.kind, part.arguments, read])
-    folder = store / "tokenizers" / key[:20]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / "tokenizer.json").is_file():
-            say(f"training a {part.kind} tokenizer")
-            made = vocabulary.build(_texts(texts), max_length=max_length, truncate=truncate)
-            temporary = folder.with_suffix(".tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            made.save(temporary)
-            os.replace(temporary, folder)
-    return Tokenizer.load(folder, max_length=max_length, truncate=truncate)
-
-
-def _texts(texts: list[TaskText]) -> Iterator[str]:
-    for text in texts:
-        yield from text.read("train")
-
-
 def _try_losses(
     model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping[str, Encoding], cards: Mapping[str, Card]
 ) -> None:
     """Every head and loss once on its dummy row. Raises ConfigError where they do not fit each other."""
-    dummies = {name: encodings[name].dummy() for name in losses}
-    tables = {name: Table(dummy, encodings[name].collate, dummy) for name, dummy in dummies.items()}
-    batch = pack([], tables, seed=0)
+    batch = pack([], {name: Table.of(encodings[name].dummy(), encodings[name]) for name in losses}, seed=0)
     hidden = torch.zeros(batch.num_tokens, model.trunk.width)
     for name, loss in losses.items():
         part = batch.tasks[name]
@@ -172,6 +146,22 @@ def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> N
             if note.startswith(NOTE):
                 test = note.removeprefix(NOTE)
                 say(f"decontaminated {job.name}: {count} training rows left out, they stand in the test of {test}")
+
+
+def _say_quarantined(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        if split.quarantined["rows"]:
+            say(
+                f"warning: {job.name}/{job.split}: {said(split.quarantined)}. All are in {shown(split.path.with_suffix('.json'))}"
+            )
+
+
+def _say_unseen(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        unseen = job.encoding.unseen(split.rows) if job.split == "train" else ()
+        if unseen:
+            names = ", ".join(map(repr, unseen[:10])) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
+            say(f"warning: {job.name}: no training row has the label {names}. Is it spelled as in the data?")
 
 
 def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
@@ -202,7 +192,13 @@ def _notes(split: StoredSplit) -> str:
 
 
 def _write_run(
-    recipe: Recipe, run: Path, cards: Mapping[str, Card], tokenizer: Tokenizer, jobs: list[SplitJob], stored: list[StoredSplit]
+    recipe: Recipe,
+    run: Path,
+    cards: Mapping[str, Card],
+    tokenizer: Tokenizer,
+    encodings: Mapping[str, Encoding],
+    jobs: list[SplitJob],
+    stored: list[StoredSplit],
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
     for name, card in cards.items():
@@ -211,6 +207,8 @@ def _write_run(
         (folder / "card.yaml").write_text(card.text, encoding="utf-8")
         if card.plugin is not None:
             shutil.copyfile(card.plugin, folder / "plugin.py")
+        if (own := encodings[name].own) is not None:
+            own.save(folder / OWN)
     tokenizer.save(run / "tokenizer")
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trunkline.data.encoding.base import Encoding
+from trunkline.data.intake import Intake, said
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
+from trunkline.data.sources.grouped import Grouped
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
     from trunkline.models.heads.base import Head
 
 SPLITS = ("train", "validation", "test")
+OWN = "vocabulary"  # the folder beside a card in which the tokenizer for its targets is kept
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
-    """The card's source, its `split` applied. catalog: where a source finds other tasks by name. Loads the plugin."""
+    """The card's source, `gather` and then `split` applied. catalog: where a source finds other tasks. Loads the plugin."""
     load_plugin(card)
 
     def open_task(name: str) -> TaskText:
@@ -43,6 +46,8 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
     make = SOURCES.get(data.format, where=card.where("data", "format"))
     with placed(card, "data"):
         source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
+        if data.gather is not None:
+            source = Grouped(source, data.gather.by, data.gather.lists, reading(card))
         if data.split is not None:
             source = HashSplit(source, data.split.by, data.split.validation, data.split.test)
     if "train" not in source.splits():
@@ -61,15 +66,21 @@ def task_text(card: Card, source: Source) -> TaskText:
 
 
 def reading(card: Card) -> Reading:
-    return Reading(dict(card.data.columns), card.data.on_null, dict(card.data.lists), tuple(card.data.nulls))
+    data = card.data
+    return Reading(
+        dict(data.columns), data.on_null, dict(data.lists), tuple(data.nulls), on_bad=data.on_bad, max_bad=data.max_bad
+    )
 
 
-def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
+def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) -> Encoding:
+    """kept: the folder of a run's or model's card, where the tokenizer for the targets lies if the encoding wants one."""
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with placed(card, "head"):
         suited = ENCODINGS.get(card.head.kind).suited(card.inputs, card.target)
         encoding: Encoding = suited(tokenizer, card.inputs, card.target, **given)
+    if kept is not None and encoding.own_wanted is not None:
+        encoding.adopt(Tokenizer.load(kept / OWN))
     return encoding
 
 
@@ -152,11 +163,19 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
-        picked = reading(card).select(chunk, encoding.wanted, encoding.optional)
-        picked = picked.take(range(min(rows, len(picked))))
-        encoded = encoding.encode(picked.columns, where=picked.where)
-        mean = encoded.tokens.lengths.mean() if len(encoded) else 0
-        lines.append(f"{split}: the first {len(encoded)} rows encode, {mean:.0f} tokens each on average")
+        first = chunk.take(range(min(rows, len(chunk))))
+        if encoding.own is None and encoding.own_wanted is not None and encoding.target is not None:
+            # Of the first rows alone: that they encode is checked, not into what.
+            values = reading(card).select(first, encoding.wanted, encoding.optional).columns[encoding.target]
+            encoding.adopt(encoding.own_wanted.build([value for value in values if isinstance(value, str)]))
+        intake = Intake(encoding, reading(card))
+        encoded = intake.rows(first)
+        mean = encoded.tokens.lengths.mean() if encoded is not None else 0
+        lines.append(
+            f"{split}: the first {len(encoded) if encoded is not None else 0} rows encode, {mean:.0f} tokens each on average"
+        )
+        if intake.quarantined:
+            lines.append(f"{split}: {said(intake.report())}")
     return lines
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trunkline.batch import Batch, TaskSlice
+from trunkline.data.encoding.base import Encoding
 from trunkline.data.keys import row_keys
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Unit
@@ -21,13 +22,19 @@ Collate = Callable[[Rows, np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 class Table:
     """What packing must know of one task: its tokenised rows, how they become targets, and a dummy row.
 
+    sight: which way each trunk row looks, as `Batch` has it, in a pattern that every drawn row repeats.
     divisible: rows drawn as a group may be dealt apart, for the loss is worked out over whole groups afterwards.
     """
 
     rows: Rows
     collate: Collate
     dummy: Rows
+    sight: tuple[int, ...] = (0,)
     divisible: bool = False
+
+    @classmethod
+    def of(cls, rows: Rows, encoding: Encoding) -> Table:
+        return cls(rows, encoding.collate, encoding.dummy(), encoding.sight)
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,7 @@ class _Builder:
         self.tokens: list[np.ndarray] = []
         self.lengths: list[np.ndarray] = []
         self.seconds: list[np.ndarray] = []
+        self.sight: list[np.ndarray] = []
         self.tasks: dict[str, TaskSlice] = {}
         self.num_tokens = self.num_rows = 0
 
@@ -208,7 +216,10 @@ class _Builder:
         self.tokens.append(tokens)
         self.lengths.append(rows.lengths.values)
         self.seconds.append(rows.seconds.values)
-        row_slice = slice(self.num_rows, self.num_rows + len(rows.lengths.values))
+        num_rows, repeats = len(rows.lengths.values), len(table.sight)
+        assert not (rows.lengths.lengths % repeats).any(), f"{name}: a row has no whole number of {repeats} trunk rows"
+        self.sight.append(np.tile(np.array(table.sight, np.int8), num_rows // repeats))
+        row_slice = slice(self.num_rows, self.num_rows + num_rows)
         token_slice = slice(self.num_tokens, self.num_tokens + len(tokens))
         tensors = {key: torch.from_numpy(np.array(value)) for key, value in targets.items()}
         self.tasks[name] = TaskSlice(row_slice, token_slice, tensors, rows.counts, row_ids, dummy, places)
@@ -219,6 +230,7 @@ class _Builder:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
         segments = positions >= np.repeat(np.concatenate(self.seconds), lengths)
+        sight = np.concatenate(self.sight)
         return Batch(
             torch.from_numpy(np.concatenate(self.tokens).astype(np.int64)),
             torch.from_numpy(positions),
@@ -226,6 +238,7 @@ class _Builder:
             torch.from_numpy(starts),
             lengths,
             self.tasks,
+            sight if sight.any() else None,
         )
 
 

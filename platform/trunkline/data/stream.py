@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.batch import Sampler
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, DataError
 
 BLOCK = 256  # draws decided at once; what lies behind the step's cut is not consumed
 
@@ -43,7 +43,8 @@ class Stream:
 
     sizes: tokens of each training row, per task. groups: rows drawn together, per task (1 unless the loss couples rows).
     divisible: tasks whose groups need not stay together once they are drawn. Within a task every row comes once before any comes
-    twice. Raises ConfigError if a group is larger than the data, or if what stays together can pass `unit_limit` tokens.
+    twice. Raises ConfigError if what stays together can pass `unit_limit` tokens, or a group a step's; DataError if a task has
+    fewer rows than a group.
     """
 
     def __init__(
@@ -70,19 +71,20 @@ class Stream:
             self._check(name, 1 if name in divisible else self.groups[name], unit_limit)
 
     def _check(self, name: str, together: int, unit_limit: int) -> None:
-        """Raises ConfigError if the task's groups, of which `together` rows are not separated, can not be drawn or dealt."""
+        """Raises an error if the task's groups, of which `together` rows are not separated, can not be drawn or dealt."""
         group, ordered = self.groups[name], np.sort(self.sizes[name])
         if group > len(ordered):
-            raise ConfigError(
-                f"task '{name}': its loss compares groups of {group} rows, and there are {len(ordered)} to train on. "
-                "Lower the loss's group."
+            raise DataError(
+                f"task '{name}': its loss draws {group} rows at a time, and there are {len(ordered)} training rows. Add rows, or "
+                "lower the loss's group."
             )
         for rows, limit, where in ((together, unit_limit, "tokens_per_pass"), (group, self.tokens_per_step, "tokens_per_step")):
             largest = int(ordered[-rows:].sum())
             if largest > limit:
                 raise ConfigError(
                     f"task '{name}': a group of {rows} rows can hold {largest} tokens, above train.{where} {limit}. "
-                    f"Raise {where}, or lower train.max_length or the loss's group."
+                    f"Raise {where}, or lower train.max_length, the loss's group, or what the card's head takes into a row (such "
+                    "as head.max_candidates)."
                 )
 
     def next_step(self, step: int) -> list[Unit]:

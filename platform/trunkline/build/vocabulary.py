@@ -1,0 +1,81 @@
+"""Tokenizers made of training texts, once, and kept in the store: the run's, and those that tasks want for their targets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from trunkline.build.task import reading, task_text
+from trunkline.config import Recipe
+from trunkline.data.encoding.base import Encoding
+from trunkline.data.fingerprint import configuration, digest
+from trunkline.data.sources.base import Source, TaskText
+from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.vocabulary import Vocabulary
+from trunkline.registry import TOKENIZERS
+from trunkline.tasks.card import Card
+
+TOKENIZER_VERSION = 1
+Say = Callable[[str], None]
+
+
+def run_tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
+    """The run's tokenizer, made of the training texts of all its tasks."""
+    part, settings = recipe.tokenizer, recipe.train
+    vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
+    texts = [task_text(card, sources[name]) for name, card in cards.items()]
+    limits = {"max_length": settings.max_length, "truncate": settings.truncate}
+    made = [part.kind, part.arguments]
+    return _kept(vocabulary, made, texts, limits, store, lambda: say(f"training a {part.kind} tokenizer"))
+
+
+def adopt_all(
+    encodings: Mapping[str, Encoding], cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say
+) -> None:
+    """Gives every encoding that wants a tokenizer for its targets one made of its own training rows."""
+    for name, encoding in encodings.items():
+        if (vocabulary := encoding.own_wanted) is not None:
+            assert encoding.target is not None
+            texts = [TaskText(sources[name], (encoding.target,), reading(cards[name]))]
+            kind = type(vocabulary)
+            made = [f"{kind.__module__}.{kind.__qualname__}", configuration(vocabulary)]
+
+            def tell(name: str = name, kind: str = kind.__name__) -> None:
+                say(f"training a tokenizer ({kind}) on the targets of {name}")
+
+            encoding.adopt(_kept(vocabulary, made, texts, {}, store, tell))
+
+
+def _kept(
+    vocabulary: Vocabulary,
+    made: list[Any],
+    texts: list[TaskText],
+    limits: Mapping[str, Any],
+    store: Path,
+    tell: Callable[[], None],
+) -> Tokenizer:
+    """The tokenizer from the store; trained, once, if it is not there. made: all that decides it beside the texts."""
+    if not vocabulary.needs_texts:
+        return vocabulary.build((), **limits)
+    read = [[text.source.fingerprint("train"), text.inputs, text.reading.key()] for text in texts]
+    folder = store / "tokenizers" / digest([TOKENIZER_VERSION, *made, read])[:20]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not (folder / "tokenizer.json").is_file():
+            tell()
+            trained = vocabulary.build(_texts(texts), **limits)
+            temporary = folder.with_suffix(".tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            trained.save(temporary)
+            os.replace(temporary, folder)
+    return Tokenizer.load(folder, **limits)
+
+
+def _texts(texts: list[TaskText]) -> Iterator[str]:
+    for text in texts:
+        yield from text.read("train")
