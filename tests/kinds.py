@@ -49,6 +49,7 @@ class Case:
     sizes: Mapping[str, Any]
     plain: Callable[[Tensor, Targets, int], Tensor]
     name: str = ""
+    rows: str = ""  # what its rows are called in `tables`, if not as the kind
 
 
 def _log_p(outputs: Tensor, targets: Targets, row: int) -> tuple[int, Tensor]:
@@ -174,6 +175,61 @@ def _span(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return -(torch.stack(right) / every).log().mean()
 
 
+def _own(outputs: Tensor, targets: Targets, row: int) -> list[Tensor]:
+    """A row's vectors: anchor, positive, negatives."""
+    counts = targets["vectors"].tolist()
+    return list(outputs[sum(counts[:row]) : sum(counts[: row + 1])])
+
+
+def _softmax(size: int, *, symmetric: bool = False, width: int | None = None) -> Callable[[Tensor, Targets, int], Tensor]:
+    """Minus the log of the positive's share among the texts of the row's group, counted one by one. width: cut short."""
+
+    def plain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+        outputs = F.normalize(outputs[:, :width], dim=-1)
+        key, wrong = targets["key"].tolist(), iter(targets["negative_key"].tolist())
+        wrong_keys = [[next(wrong) for _ in range(count - 2)] for count in targets["vectors"].tolist()]
+        group = range(row // size * size, row // size * size + size)
+        mine, rivals, back = _own(outputs, targets, row), [], []
+        for other in group:
+            anchor, positive, *negatives = _own(outputs, targets, other)
+            if other == row or key[other] != key[row]:
+                rivals.append(mine[0] @ positive / 0.05)
+                back.append(anchor @ mine[1] / 0.05)
+            rivals += [mine[0] @ text / 0.05 for text, k in zip(negatives, wrong_keys[other], strict=True) if k != key[row]]
+        forth, right = torch.stack(rivals).logsumexp(0), mine[0] @ mine[1] / 0.05
+        return forth - right if not symmetric else (forth + torch.stack(back).logsumexp(0)) / 2 - right
+
+    return plain
+
+
+def _far(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    anchor, positive, *negatives = _own(outputs, targets, row)
+    return torch.stack([1 - anchor @ positive, *(torch.relu(anchor @ text - 0.2) for text in negatives)]).mean()
+
+
+def _nearer(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    anchor, positive, *negatives = _own(outputs, targets, row)
+    each = [torch.relu(anchor @ text - anchor @ positive + 0.5) for text in negatives]
+    return torch.stack(each).mean() if each else torch.zeros(())
+
+
+def _off(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    first, second = _own(outputs, targets, row)
+    return (first @ second - targets["score"][row]) ** 2
+
+
+def _ordered(size: int) -> Callable[[Tensor, Targets, int], Tensor]:
+    """The cost of the group's pairs that stand the wrong way round."""
+
+    def plain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+        group, score = range(row // size * size, row // size * size + size), targets["score"]
+        cosine = {other: torch.dot(*_own(outputs, targets, other)) for other in group}
+        wrong = [(20 * (cosine[j] - cosine[i])).exp() for i in group for j in group if score[i] > score[j]]
+        return (1 + sum(wrong, torch.zeros(()))).log()
+
+    return plain
+
+
 LABELS, CLASSES = {"num_labels": C}, "classification"
 CASES = {
     case.name or case.loss: case
@@ -203,6 +259,16 @@ CASES = {
         Case("log_cosh", {}, "regression", {"num_values": M}, _number(lambda e: e.cosh().log())),
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
+        Case("infonce", {"group": 2}, "contrastive", {}, _softmax(2)),
+        Case("infonce", {"group": 3, "symmetric": True}, "contrastive", {}, _softmax(3, symmetric=True), "symmetric"),
+        Case("infonce", {"group": 8, "cached": True}, "contrastive", {}, _softmax(8), "cached"),
+        Case("cosine", {"margin": 0.2}, "contrastive", {}, _far),
+        Case("cosine", {}, "contrastive", {}, _off, "cosine of a score", "scored"),
+        Case("triplet", {"margin": 0.5}, "contrastive", {}, _nearer),
+        Case("cosent", {"group": 3}, "contrastive", {}, _ordered(3), rows="scored"),
+        Case("cosent", {"group": 8, "cached": True}, "contrastive", {}, _ordered(8), "cached cosent", "scored"),
+        Case("matryoshka", {"loss": {"kind": "infonce", "group": 8, "cached": True}, "dims": [16, 4], "weights": [1, 0.5]},
+             "contrastive", {}, lambda *given: _softmax(8)(*given) + 0.5 * _softmax(8, width=4)(*given)),
         Case("cross_entropy", {"label_smoothing": 0.1}, "generation", {"num_outputs": 6, "max_target": 5}, _smoothed,
              "generation"),
         Case("pairwise_logistic", {}, "ranking", {}, _pairs(lambda lead: (1 + (-lead).exp()).log())),
@@ -227,7 +293,8 @@ def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndar
         filled = [[np.append(v, np.full(width - len(s), -1)) for v in (s, grades.values[s])] for s in slots]
         return tokens, {"slots": np.stack([s for s, _ in filled]), "grades": np.stack([g for _, g in filled])}
     lengths = [value.lengths for value in rows.targets.values() if isinstance(value, Ragged)]
-    return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
+    places = {"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {}
+    return tokens, {**targets, **places, "vectors": rows.lengths.lengths}
 
 
 def _twice(texts: list[list[int]]) -> Rows:
@@ -239,7 +306,7 @@ def _twice(texts: list[list[int]]) -> Rows:
     return Rows(rows.tokens, halves, halves, rows.counts, rows.targets)
 
 
-def tables(kind: str) -> dict[str, Table]:
+def tables(kind: str, *, divisible: bool = False) -> dict[str, Table]:
     rng = np.random.default_rng(0)
     texts = [rng.integers(5, laws.VOCAB, rng.integers(3, 20)).tolist() for _ in range(laws.ROWS)]
     places = [list(range(0, len(text), 4)) for text in texts]  # one to five words a row
@@ -255,10 +322,29 @@ def tables(kind: str) -> dict[str, Table]:
         "causal_language": {"positions": steps, "labels": Ragged.of([text[1:] for text in texts])},
         "replaced_token": {"positions": whole, "labels": Ragged.of([[token % C for token in text] for text in texts])},
     }
-    own = {"ranking": graded, "span": windowed, "bilm": _twice}.get(kind)
+    own = {"ranking": graded, "span": windowed, "bilm": _twice, "contrastive": apart, "scored": alike}.get(kind)
     subject = own(texts) if own else rows_of(texts, **made[kind])
-    found = {"anchor": (rows_of(texts, labels=labels), (0,)), "subject": (subject, ENCODINGS.get(kind).sight)}
-    return {name: Table(rows, collate, rows.take(np.array([0])), sight) for name, (rows, sight) in found.items()}
+    sight = ENCODINGS.get(kind).sight if kind in ENCODINGS.names() else (0,)
+    found = {"anchor": (rows_of(texts, labels=labels), (0,)), "subject": (subject, sight)}
+    made_of = {name: Table(rows, collate, rows.take(np.array([0])), sight) for name, (rows, sight) in found.items()}
+    return {**made_of, "subject": dataclasses.replace(made_of["subject"], divisible=divisible)}
+
+
+def apart(texts: list[list[int]]) -> Rows:
+    """Anchor, positive and up to two negatives of a token each, but the last has what is left; some texts stand twice."""
+    rng = np.random.default_rng(3)
+    counts = [2 + row % 3 % (len(text) - 1) for row, text in enumerate(texts)]
+    lengths = Ragged.of([[1] * (count - 1) + [len(text) - count + 1] for text, count in zip(texts, counts, strict=True)])
+    wrong = Ragged.of([rng.integers(0, 30, count - 2) for count in counts], np.int64)
+    targets = {"key": rng.integers(0, 30, len(texts)), "negative_key": wrong}
+    return Rows(Ragged.of(texts), lengths, lengths, np.ones(len(texts), np.int32), targets)
+
+
+def alike(texts: list[list[int]]) -> Rows:
+    """Two texts and a score, of which several rows have the same."""
+    lengths = Ragged.of([[2, len(text) - 2] for text in texts])
+    score = np.random.default_rng(4).choice([0.0, 0.3, 0.5, 1.0], len(texts)).astype(np.float32)
+    return Rows(Ragged.of(texts), lengths, lengths, np.ones(len(texts), np.int32), {"score": score})
 
 
 def graded(texts: list[list[int]]) -> Rows:
@@ -300,11 +386,12 @@ def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
     }
 
 
-def units(kind: str) -> list[Unit]:
-    sizes = {name: table.rows.tokens.lengths for name, table in tables(kind).items()}
+def units(case: Case) -> list[Unit]:
+    loss = LOSSES.get(case.loss)(**case.arguments)
+    sizes = {name: table.rows.tokens.lengths for name, table in tables(case.rows or case.kind).items()}
     horizon = Horizon(1, 240, {name: float(size.mean()) for name, size in sizes.items()})
     sampler = Explicit(dict.fromkeys(TASKS, laws.ROWS), horizon, rates={"anchor": 0.5, "subject": 1.0})
-    return Stream(sizes, sampler, seed=3, tokens_per_step=240, unit_limit=240, groups={}).next_step(1)
+    return Stream(sizes, sampler, seed=3, tokens_per_step=240, unit_limit=240, groups={"subject": loss.group}).next_step(1)
 
 
 def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") -> tuple[dict[str, Tensor], int]:
@@ -316,7 +403,8 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
         Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None
     )
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    packs = build_step(1, units(case.kind), tables(case.kind), seed=0, rank=rank, world=ranks, tokens_per_pass=tokens_per_pass)
+    made = tables(case.rows or case.kind, divisible=losses["subject"].cached)
+    packs = build_step(1, units(case), made, seed=0, rank=rank, world=ranks, tokens_per_pass=tokens_per_pass)
     set_learning_rates(engine.param_groups, 1.0)
     mixer = Static(TASKS, WEIGHTS)
     if fault:
@@ -358,7 +446,7 @@ def reference(name: str, *, whole: bool = False) -> dict[str, Tensor]:
     """
     case = CASES[name]
     model, _ = world(case)
-    batch = pack(units(case.kind), tables(case.kind), seed=0)
+    batch = pack(units(case), tables(case.rows or case.kind), seed=0)
     batch = dataclasses.replace(batch, sight=None) if whole else batch
     out = model(batch)
     anchor, subject = (batch.tasks[task] for task in TASKS)

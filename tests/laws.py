@@ -26,6 +26,7 @@ from trunkline.models.transformer import Transformer
 from trunkline.registry import SAMPLERS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
 from trunkline.training import step as steps
+from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective, factors
 from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
@@ -80,7 +81,9 @@ def tables(seed: int = 0) -> dict[str, Table]:
     masked = [sorted(rng.choice(len(text), 2, replace=False).tolist()) for text in texts]
     words = rows_of(texts, positions=Ragged.of(masked), labels=Ragged.of(_at(texts, masked, VOCAB)))
     halves = Ragged.of([[2, len(text) - 2] for text in texts])
-    rank = Rows(topic.tokens, halves, halves, np.ones(ROWS, np.int32), {"key": rng.integers(0, 30, ROWS)})
+    rank = Rows(
+        topic.tokens, halves, halves, np.ones(ROWS, np.int32), {"key": rng.integers(0, 30, ROWS), "vectors": np.full(ROWS, 2)}
+    )
     made = dict(zip(TASKS, (topic, score, tags, rank, words), strict=True))
     return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in made.items()}
 
@@ -190,6 +193,7 @@ def faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
         finally:
             steps.seed_dropout = kept
     world, k = engine.world, len(packs.batches)
+    known = look_ahead(engine, packs, lambda _: None)
     for micro, batch in enumerate(packs.batches):
         local = {task: part.num_targets for task, part in batch.tasks.items()}
         if fault == "mean of means":
@@ -198,7 +202,7 @@ def faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
             scale = factors(mixer.coefficients(), packs.counts) / k
         else:
             scale = factors(mixer.coefficients(), {task: count + 1 for task, count in packs.counts.items()})
-        scalar, _ = engine.forward(batch, scale, last=micro == k - 1)
+        scalar, _ = engine.forward(informed(batch, known[micro]), scale, last=micro == k - 1)
         engine.backward(scalar)
     engine.step()
     count = torch.tensor(list(packs.counts.values()))
@@ -231,6 +235,7 @@ def reference(units: list[Unit], *, clip: float | None = 1.0, net: MultiTask | N
 def _ranking(vectors: Tensor, keys: Tensor) -> Tensor:
     """Row by row, without any batching: the negatives of a row are its group's other candidates with another key."""
     values = []
+    vectors = vectors.unflatten(0, (-1, 2))
     for row in range(len(vectors)):
         group = range(row // 4 * 4, row // 4 * 4 + 4)
         rivals = [c for c in group if c == row or keys[c] != keys[row]]

@@ -1,18 +1,36 @@
 """The packed batch: rows of all tasks end to end, and the protocols parts share.
 
 Letters: N tokens of a pack, R rows the trunk reads, D width, C classes, T tasks. A drawn row of a task is one trunk row,
-or several (a contrastive row is a query and its candidate): `TaskSlice.rows` covers trunk rows, `row_ids` drawn ones.
+or several (a contrastive row is an anchor, its positive, its negatives): `TaskSlice.rows` covers trunk rows, `row_ids` drawn
+ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Known:
+    """The loss of a slice's rows, worked out before with rows of other packs, because they belong to one group.
+
+    value: the sum of the slice's values. slope [R, D]: the gradient of the sum of ALL the step's values of the task with respect
+    to the outputs of the slice; without the objective's factor.
+    """
+
+    value: Tensor
+    slope: Tensor
+
+    def told(self, outputs: Tensor) -> Tensor:
+        """`value`, with `slope` as its gradient with respect to `outputs` [R, D]."""
+        pulled = (outputs.float() * self.slope).sum()
+        return pulled - pulled.detach() + self.value
 
 
 @dataclass(frozen=True)
@@ -22,7 +40,8 @@ class TaskSlice:
     rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N]. targets: tensors the head and loss read; a
     tensor named `positions` indexes tokens RELATIVE to this slice. counts: targets of each drawn row. row_ids: index of
     each drawn row in its split. dummy: the task has no row in this pack; its head runs on the dummy row all the same
-    (every rank calls every head) and the result is dropped by selection.
+    (every rank calls every head) and the result is dropped by selection. places: of each drawn row among its task's rows of the
+    step, in the order drawn; None outside of training. known: set if the loss is not this pack's to work out.
     """
 
     rows: slice
@@ -31,6 +50,8 @@ class TaskSlice:
     counts: np.ndarray
     row_ids: np.ndarray
     dummy: bool = False
+    places: np.ndarray | None = None
+    known: Known | None = None
 
     @property
     def num_targets(self) -> int:
@@ -93,14 +114,7 @@ class Batch:
             return tensor.to(device, non_blocking=True)
 
         tasks = {
-            name: TaskSlice(
-                part.rows,
-                part.tokens,
-                {key: move(value) for key, value in part.targets.items()},
-                part.counts,
-                part.row_ids,
-                part.dummy,
-            )
+            name: replace(part, targets={key: move(value) for key, value in part.targets.items()})
             for name, part in self.tasks.items()
         }
         tokens, positions, segments, starts = map(move, (self.tokens, self.positions, self.segments, self.row_starts))

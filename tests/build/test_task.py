@@ -29,12 +29,17 @@ ROWS = [
     {"text": "a dog", "label": "b", "labels": [], "value": -2, "values": [0, 4], "tags": "O B-X"},
     {"text": "walk", "label": "c", "labels": ["b"], "value": 0, "values": [3, 3], "tags": "O"},
 ]
+for row, other, wrong in zip(ROWS, ("a cat", "dogs", "on"), ("no", ["x", "y"], None), strict=True):
+    row |= {"other": other, "wrong": wrong}
 KINDS = {
     "classification": ("label", "{kind: classification, labels: [a, b, c]}"),
     "multilabel": ("labels", "{kind: multilabel, labels: [a, b, c]}"),
     "regression": ("value", "{kind: regression}"),
     "several": ("values", "{kind: regression, names: [up, down]}"),
     "tagging": ("tags", "{kind: tagging, labels: [O, B-X, I-X]}"),
+    "pairs": ("other", "{kind: contrastive}"),
+    "triplets": ("other", "{kind: contrastive, negatives: wrong}"),
+    "scored": ("value", "{kind: contrastive, score_range: [-2, 2]}"),
 }
 NUMBERS = {"mse", "mae", "huber", "log_cosh", "heteroscedastic"}
 FITS = {
@@ -43,7 +48,11 @@ FITS = {
     "regression": NUMBERS,
     "several": NUMBERS,
     "tagging": {"cross_entropy", "focal", "hinge", "binary_cross_entropy", "crf"},
+    "pairs": {"infonce", "cosine", "matryoshka"},
+    "triplets": {"infonce", "cosine", "triplet", "matryoshka"},
+    "scored": {"cosine", "cosent", "matryoshka"},
 }
+STATED = {"matryoshka": "{kind: matryoshka, loss: cosine, dims: [8, 4]}"}  # how a loss is stated that can not stand alone
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +64,15 @@ def card(folder: Path, kind: str, more: str = "") -> Card:
     target, head = KINDS[kind]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     data = "data: {format: jsonl, train: rows.jsonl, validation: rows.jsonl}"
-    (folder / "card.yaml").write_text(f"name: one\n{data}\ninputs: [text]\ntarget: {target}\nhead: {head}\n{more}\n")
+    inputs = "[text, other]" if kind == "scored" else "[text]"
+    (folder / "card.yaml").write_text(f"name: one\n{data}\ninputs: {inputs}\ntarget: {target}\nhead: {head}\n{more}\n")
     return load_card(folder / "card.yaml")
 
 
 def whole(made: Card, tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor, Any, Any, Any]:
     """A head's answers on random states, the loss's values, the encoding, the batch's slice and the rows."""
     encoding = make_encoding(made, tokenizer)
-    rows = encoding.encode({name: [row[name] for row in ROWS] for name in encoding.wanted})
+    rows = encoding.encode({name: [row[name] for row in ROWS] for name in (*encoding.wanted, *encoding.optional)})
     table = Table(rows, encoding.collate, encoding.dummy())
     batch = pack([Unit("one", np.arange(3), np.zeros(3, np.int64), 0)], {"one": table}, seed=0)
     index: RowIndex = batch.index("one")
@@ -77,7 +87,7 @@ def whole(made: Card, tokenizer: Tokenizer) -> tuple[torch.Tensor, torch.Tensor,
 def test_a_loss_that_fits_gives_one_value_per_target_and_predictions_in_the_users_words(
     kind: str, loss: str, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    answers, values, encoding, part, rows = whole(card(tmp_path, kind, f"loss: {loss}"), tokenizer)
+    answers, values, encoding, part, rows = whole(card(tmp_path, kind, f"loss: {STATED.get(loss, loss)}"), tokenizer)
     assert values.shape == (part.num_targets,) and torch.isfinite(values).all()
     outputs = answers.detach().float().numpy()
     assert len(encoding.decode(outputs, rows)) == 3
@@ -93,6 +103,12 @@ def test_every_other_loss_is_refused_with_its_place_and_those_that_fit(kind: str
         with pytest.raises(ConfigError, match=rf"card\.yaml:6:\d+: loss: loss '{loss}' does not fit a \w+ task\.") as caught:
             make_loss(made, make_encoding(made, tokenizer))
         assert str(caught.value).endswith(f"Known: {', '.join(sorted(FITS[kind]))}.")
+
+
+def test_a_loss_that_matryoshka_applies_must_fit_the_rows_too(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    made = card(tmp_path, "pairs", "loss: {kind: matryoshka, loss: cosent, dims: [8]}")
+    with pytest.raises(ConfigError, match=r"card\.yaml:6:\d+: loss: loss 'cosent' does not fit a contrastive task\."):
+        make_loss(made, make_encoding(made, tokenizer))
 
 
 @pytest.fixture

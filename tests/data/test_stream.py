@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.data.stream import Stream, Unit
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, DataError
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.temperature import Temperature
 from trunkline.sampling.uniform import Uniform
@@ -98,6 +98,30 @@ def test_a_group_that_can_not_fit_a_pass_is_refused_with_both_keys_named() -> No
         Stream(
             sizes, Uniform({"a": 10}, Horizon(1, 400, {"a": 30.0})), seed=0, tokens_per_step=400, unit_limit=100, groups={"a": 4}
         )
+
+
+def one_task(limit: int, step: int, group: int, divisible: bool) -> Stream:
+    sizes = {"a": np.full(10, 30, np.int64)}
+    sampler = Uniform({"a": 10}, Horizon(1, step, {"a": 30.0}))
+    apart = {"a"} if divisible else set()
+    return Stream(sizes, sampler, seed=0, tokens_per_step=step, unit_limit=limit, groups={"a": group}, divisible=apart)
+
+
+def test_a_divisible_group_may_exceed_a_pass_but_no_row_of_it_and_not_the_step() -> None:
+    (unit,) = one_task(100, 250, 8, divisible=True).next_step(1)
+    assert len(unit.rows) == 8 and unit.tokens == 240
+    with pytest.raises(ConfigError, match=r"a group of 8 rows can hold 240 tokens, above train\.tokens_per_pass 100"):
+        one_task(100, 250, 8, divisible=False)
+    with pytest.raises(ConfigError, match=r"a group of 1 rows can hold 30 tokens, above train\.tokens_per_pass 20"):
+        one_task(20, 250, 8, divisible=True)
+    with pytest.raises(ConfigError, match=r"a group of 8 rows can hold 240 tokens, above train\.tokens_per_step 200"):
+        one_task(100, 200, 8, divisible=True)
+
+
+@pytest.mark.parametrize("divisible", [False, True])
+def test_a_group_larger_than_the_data_is_refused(divisible: bool) -> None:
+    with pytest.raises(DataError, match="task 'a': its loss draws 11 rows at a time, and there are 10 training rows"):
+        one_task(1000, 1000, 11, divisible=divisible)
 
 
 def test_draws_do_not_depend_on_how_many_were_decided_at_once() -> None:

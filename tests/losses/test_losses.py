@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from trunkline.errors import ConfigError
 from trunkline.losses.classification import CrossEntropy, Focal, Hinge
-from trunkline.losses.contrastive import InfoNCE
 from trunkline.losses.multilabel import Asymmetric, BinaryCrossEntropy, SoftMargin
 from trunkline.losses.regression import MAE, MSE, Heteroscedastic, Huber, LogCosh
 from trunkline.losses.span import Span
@@ -279,30 +278,3 @@ def test_span_has_a_finite_gradient_however_sure_the_model_is() -> None:
     value.sum().backward()
     assert torch.isfinite(value).all() and outputs.grad is not None and torch.isfinite(outputs.grad).all()
     assert outputs.grad[3].tolist() == [0.0, 0.0]
-
-
-def vectors() -> torch.Tensor:
-    torch.manual_seed(0)
-    return torch.nn.functional.normalize(torch.randn(8, 2, 5), dim=-1)
-
-
-def test_in_batch_by_hand_on_two_rows() -> None:
-    made = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
-    found = InfoNCE(group=2, temperature=1.0)(made, {"key": torch.tensor([1, 2])})
-    assert found.tolist() == pytest.approx([math.log(1 + math.exp(-1))] * 2)
-
-
-def test_a_group_sees_no_other_group() -> None:
-    loss, made, keys = InfoNCE(group=4), vectors(), {"key": torch.arange(8)}
-    changed = made.clone()
-    changed[4:] = changed[4:].flip(0)
-    assert torch.equal(loss(made, keys)[:4], loss(changed, keys)[:4])
-    assert torch.allclose(loss(made, keys)[:4], loss(made[:4], {"key": torch.arange(4)}))
-
-
-def test_a_candidate_with_the_same_text_is_no_negative() -> None:
-    made = vectors()[:4]
-    twin = {"key": torch.tensor([7, 1, 2, 7])}
-    rivals = InfoNCE(group=3, temperature=0.05)(made[:3], {"key": torch.arange(3)})
-    assert InfoNCE(group=4)(made, twin)[0].item() == pytest.approx(rivals[0].item(), rel=1e-5)
-    assert torch.isfinite(InfoNCE(group=4)(made, {"key": torch.zeros(4, dtype=torch.long)})).all()

@@ -42,7 +42,7 @@ FITS = {
     "span": {"exact_match", "answer_f1"},
     "causal_language": {"perplexity", "accuracy"},
     "bilm": {"perplexity", "accuracy"},
-    "contrastive": {"retrieval_recall", "retrieval_mrr"},
+    "contrastive": {"retrieval_recall", "retrieval_mrr", "retrieval_ndcg", "alignment", "uniformity"},
     "ranking": {"map", "mrr", "ndcg", "recall_at_k"},
 }
 SEVERAL = ("tagging", "masked_language", "causal_language", "bilm", "replaced_token")  # targets in a row
@@ -129,7 +129,16 @@ def test_a_third_partys_kind_is_judged_by_its_records_alone() -> None:
     assert not METRICS.get("log_loss").fits("intent_and_slots", {"prediction", "target"})
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FITS.items() for name in sorted(names)])
+def test_scored_pairs_are_measured_as_numbers_and_not_as_classes() -> None:
+    fitting = {name for name in TABLE if METRICS.get(name).fits("contrastive", {"prediction", "target"})}
+    assert fitting == FITS["regression"]
+
+
+# What is best for uniformity is a spread over the sphere, which no row's truth is: see test_geometry.
+JUDGED = [(kind, name) for kind, names in FITS.items() for name in sorted(names - {"uniformity"})]
+
+
+@pytest.mark.parametrize(("kind", "name"), JUDGED)
 def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(kind: str, name: str) -> None:
     whole = rows(kind, 60, 8)
     metric = METRICS.get(name)

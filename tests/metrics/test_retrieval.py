@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trunkline.errors import ConfigError
-from trunkline.metrics.retrieval import RetrievalMrr, RetrievalRecall, draw, others
+from trunkline.metrics.retrieval import RetrievalMrr, RetrievalNdcg, RetrievalRecall, draw, others
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -32,12 +32,17 @@ def test_three_queries_worked_by_hand() -> None:
     query = unit(np.array([[3, 2, 1], [3, 2, 1], [3, 2, 1]]))  # own candidate stands first, second, third
     assert compute(RetrievalRecall(num_candidates=3), query, candidate) == pytest.approx(1 / 3)
     assert compute(RetrievalMrr(num_candidates=3), query, candidate) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert compute(RetrievalRecall(k=2, num_candidates=3), query, candidate) == pytest.approx(2 / 3)
+    gains = [1.0, 1 / math.log2(3), 1 / 2]
+    assert compute(RetrievalNdcg(k=2, num_candidates=3), query, candidate) == pytest.approx(sum(gains[:2]) / 3)
+    assert compute(RetrievalNdcg(k=3, num_candidates=4), query, candidate) == pytest.approx(sum(gains) / 3)
 
 
 def test_a_perfect_model_scores_one() -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(200, 8)))
     assert compute(RetrievalRecall(), vectors, vectors) == 1.0
     assert compute(RetrievalMrr(), vectors, vectors) == 1.0
+    assert compute(RetrievalNdcg(), vectors, vectors) == 1.0
 
 
 def test_a_model_that_scores_all_alike_gets_what_chance_gets() -> None:
@@ -46,6 +51,9 @@ def test_a_model_that_scores_all_alike_gets_what_chance_gets() -> None:
     for vectors in (zeros, same):
         assert compute(RetrievalRecall(), vectors, vectors) == pytest.approx(1 / 50, rel=1e-12)
         assert compute(RetrievalMrr(), vectors, vectors) == pytest.approx(sum(1 / rank for rank in range(1, 51)) / 50, rel=1e-12)
+        assert compute(RetrievalRecall(k=7), vectors, vectors) == pytest.approx(7 / 50, rel=1e-12)
+        gained = sum(1 / math.log2(1 + rank) for rank in range(1, 11))
+        assert compute(RetrievalNdcg(), vectors, vectors) == pytest.approx(gained / 50, rel=1e-12)
 
 
 def test_a_random_model_is_near_chance() -> None:
@@ -77,6 +85,12 @@ def test_every_other_candidate_is_drawn_equally_often() -> None:
     drawn = draw(np.arange(20_000, dtype=np.uint64), np.full(20_000, 20), 5)
     counts = np.bincount(drawn.ravel(), minlength=20)
     assert np.abs(counts - 5000).max() < 5 * math.sqrt(20_000 * 0.25 * 0.75)
+
+
+@pytest.mark.parametrize("k", [0, 50, 1.5, True])
+def test_a_wrong_k_is_refused(k: object) -> None:
+    with pytest.raises(ConfigError, match="k must be a whole number from 1 to below num_candidates 50"):
+        RetrievalRecall(k=k)
 
 
 def test_a_small_split_ranks_against_what_it_has() -> None:

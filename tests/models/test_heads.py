@@ -55,7 +55,7 @@ def test_outputs_have_one_entry_per_row_or_per_target() -> None:
     assert CausalLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
     assert Bilm(3, 50)(HIDDEN, ROWS).shape == (3, 50)
     assert ReplacedToken(3)(HIDDEN, ROWS).shape == (3, 2)
-    assert Contrastive(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
+    assert Contrastive(3, size=8)(HIDDEN, ROWS).shape == (4, 8)
     assert Ranking(3)(HIDDEN, ROWS).shape == (4,)
 
 
@@ -67,14 +67,14 @@ def test_a_token_head_reads_only_its_positions(head: Head) -> None:
     assert torch.equal(head(HIDDEN, ROWS), head(other, ROWS))
 
 
-def test_ranking_vectors_have_unit_length_and_pair_query_with_candidate() -> None:
+def test_contrastive_vectors_have_unit_length_and_each_is_of_its_own_trunk_row() -> None:
     head = Contrastive(3).eval()
     vectors = head(HIDDEN, ROWS)
-    assert torch.allclose(vectors.norm(dim=-1), torch.ones(2, 2))
+    assert torch.allclose(vectors.norm(dim=-1), torch.ones(4))
     swapped = HIDDEN.clone()
-    swapped[5:6] += 3  # trunk row 2 is the query of the second pair
-    changed = (head(swapped, ROWS) != vectors).flatten(2).any(-1)
-    assert changed.tolist() == [[False, False], [True, False]]
+    swapped[5:6] += 3  # trunk row 2
+    changed = (head(swapped, ROWS) != vectors).any(-1)
+    assert changed.tolist() == [False, False, True, False]
 
 
 def test_masked_language_summary_is_loss_and_likeliest_token() -> None:

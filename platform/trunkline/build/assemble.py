@@ -7,7 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
+from trunkline.losses.base import Loss
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
@@ -75,7 +76,10 @@ def assemble(run: Path) -> Assembly:
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
-    tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
+    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
+    tables = {
+        name: replace(open_table(splits[name]["train"], encodings[name]), divisible=loss.cached) for name, loss in losses.items()
+    }
     judged = [
         Judged(
             name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
@@ -83,10 +87,9 @@ def assemble(run: Path) -> Assembly:
         for name, card in cards.items()
         if "validation" in splits[name]
     ]
-    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     model = make_model(recipe, cards, encodings, tokenizer)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
-    stream = make_stream(recipe, sizes, {name: loss.group for name, loss in losses.items()})
+    stream = make_stream(recipe, sizes, losses)
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -103,7 +106,7 @@ def assemble(run: Path) -> Assembly:
     )
 
 
-def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Stream:
+def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss]) -> Stream:
     """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
     settings = recipe.train
     counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
@@ -116,7 +119,8 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping
         seed=recipe.seed,
         tokens_per_step=settings.tokens_per_step,
         unit_limit=settings.tokens_per_pass,
-        groups=groups,
+        groups={name: loss.group for name, loss in losses.items()},
+        divisible={name for name, loss in losses.items() if loss.cached},
     )
 
 

@@ -9,19 +9,24 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
-from trunkline.build.task import OWN, make_encoding, make_loss, make_metrics, open_source, reading
+from trunkline.build.task import OWN, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
+from trunkline.data.packing import Table, pack
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
+from trunkline.losses.base import Loss
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
@@ -89,11 +94,11 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     adopt_all(encodings, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
-    groups = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
+    losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     make_weighting(recipe, cards)
-    make_model(recipe, cards, encodings, tokenizer)
+    _try_losses(make_model(recipe, cards, encodings, tokenizer), losses, encodings, cards)
     jobs = [
         SplitJob(name, sources[name], split, encodings[name], reading(card))
         for name, card in cards.items()
@@ -107,7 +112,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _say_quarantined(jobs, stored, say)
     _say_unseen(jobs, stored, say)
     _check_leaks(jobs, stored, say)
-    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
+    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, losses)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
 
@@ -120,6 +125,18 @@ def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) ->
     texts = {name: TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()}
     tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits()]
     return {name: Decontaminated(text, tests) for name, text in texts.items()}
+
+
+def _try_losses(
+    model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping[str, Encoding], cards: Mapping[str, Card]
+) -> None:
+    """Every head and loss once on its dummy row. Raises ConfigError where they do not fit each other."""
+    batch = pack([], {name: Table.of(encodings[name].dummy(), encodings[name]) for name in losses}, seed=0)
+    hidden = torch.zeros(batch.num_tokens, model.trunk.width)
+    for name, loss in losses.items():
+        part = batch.tasks[name]
+        with placed(cards[name], "loss"):
+            loss(model.head(name)(hidden[part.tokens], batch.index(name)), part.targets)
 
 
 def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:

@@ -44,7 +44,7 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
 
     data = card.data
     make = SOURCES.get(data.format, where=card.where("data", "format"))
-    with _placed(card, "data"):
+    with placed(card, "data"):
         source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
         if data.gather is not None:
             source = Grouped(source, data.gather.by, data.gather.lists, reading(card))
@@ -60,7 +60,8 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
 
 def task_text(card: Card, source: Source) -> TaskText:
     """Every text of the task, the target too where it is one."""
-    more = [card.target] if card.target and ENCODINGS.get(card.head.kind).target_is_text else []
+    encoding = ENCODINGS.get(card.head.kind).suited(card.inputs, card.target)
+    more = [card.target] if card.target and encoding.target_is_text else []
     return TaskText(source, (*card.inputs, *more), reading(card))
 
 
@@ -75,8 +76,9 @@ def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) ->
     """kept: the folder of a run's or model's card, where the tokenizer for the targets lies if the encoding wants one."""
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
-    with _placed(card, "head"):
-        encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+    with placed(card, "head"):
+        suited = ENCODINGS.get(card.head.kind).suited(card.inputs, card.target)
+        encoding: Encoding = suited(tokenizer, card.inputs, card.target, **given)
     if kept is not None and encoding.own_wanted is not None:
         encoding.adopt(Tokenizer.load(kept / OWN))
     return encoding
@@ -87,7 +89,7 @@ def make_head(card: Card, width: int, encoding: Encoding) -> Head:
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     asked = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
-    with _placed(card, "head"):
+    with placed(card, "head"):
         head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **asked, **given)
     return head
 
@@ -96,19 +98,26 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
     """Raises ConfigError for a loss that reads targets which rows of this kind do not carry, asks of the head what it does not
     have, or has arguments that do not fit the labels."""
     kind, given = _loss_kind(card, encoding), card.loss.arguments if card.loss else {}
-    with _placed(card, "loss"):
+    with placed(card, "loss"):
+        _check_fit(kind, card, encoding)
         loss: Loss = LOSSES.get(kind)(**given)
-        _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
-        taken = inspect.signature(HEADS.get(card.head.kind)).parameters
-        fitting = [
-            name
-            for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
-            if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
-        ]
-        if kind not in fitting:
-            raise ConfigError(f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}")
+        for name in loss.applied:
+            _check_fit(name, card, encoding)
         loss.check(encoding.head_arguments())
     return loss
+
+
+def _check_fit(loss: str, card: Card, encoding: Encoding) -> None:
+    """Raises ConfigError unless the rows carry what the loss reads, and the head has what it asks for."""
+    _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    taken = inspect.signature(HEADS.get(card.head.kind)).parameters
+    fitting = [
+        name
+        for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
+        if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
+    ]
+    if loss not in fitting:
+        raise ConfigError(f"loss '{loss}' does not fit a {card.head.kind} task. {nearest(loss, fitting)}")
 
 
 def _loss_kind(card: Card, encoding: Encoding) -> str:
@@ -116,7 +125,7 @@ def _loss_kind(card: Card, encoding: Encoding) -> str:
 
 
 @contextlib.contextmanager
-def _placed(card: Card, section: str) -> Iterator[None]:
+def placed(card: Card, section: str) -> Iterator[None]:
     """What a part refuses is told with its place in the card."""
     try:
         yield
@@ -157,7 +166,7 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         first = chunk.take(range(min(rows, len(chunk))))
         if encoding.own is None and encoding.own_wanted is not None and encoding.target is not None:
             # Of the first rows alone: that they encode is checked, not into what.
-            values = reading(card).select(first, encoding.wanted).columns[encoding.target]
+            values = reading(card).select(first, encoding.wanted, encoding.optional).columns[encoding.target]
             encoding.adopt(encoding.own_wanted.build([value for value in values if isinstance(value, str)]))
         intake = Intake(encoding, reading(card))
         encoded = intake.rows(first)

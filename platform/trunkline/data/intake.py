@@ -37,7 +37,7 @@ class Intake:
             before = self.read
             chunk = replace(chunk, where=lambda row: f"row {before + row}")
         self.read += len(chunk) + len(chunk.refused)
-        picked = self.reading.select(chunk, self.encoding.wanted)
+        picked = self.reading.select(chunk, self.encoding.wanted, self.encoding.optional)
         self.notes += picked.notes
         self._set_aside(picked.refused)
         for _ in range(ROUNDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ class Table:
     """What packing must know of one task: its tokenised rows, how they become targets, and a dummy row.
 
     sight: which way each trunk row looks, as `Batch` has it, in a pattern that every drawn row repeats.
+    divisible: rows drawn as a group may be dealt apart, for the loss is worked out over whole groups afterwards.
     """
 
     rows: Rows
     collate: Collate
     dummy: Rows
     sight: tuple[int, ...] = (0,)
+    divisible: bool = False
 
     @classmethod
     def of(cls, rows: Rows, encoding: Encoding) -> Table:
@@ -36,14 +38,33 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """All rows of a divisible task in a step, in the order drawn, alike on every rank.
+
+    targets: as one pack of them would have. starts [n+1]: where the trunk rows of each begin among all of them.
+    """
+
+    targets: Mapping[str, torch.Tensor]
+    starts: np.ndarray
+
+    def trunk_rows(self, places: np.ndarray) -> torch.Tensor:
+        """The numbers of these rows' trunk rows, in order."""
+        return torch.from_numpy(np.concatenate([np.arange(self.starts[place], self.starts[place + 1]) for place in places]))
+
+
+@dataclass(frozen=True)
 class Step:
-    """One optimizer step on one rank: its micro-batches, and every task's target count over ALL ranks and micro-batches."""
+    """One optimizer step on one rank: its micro-batches, and every task's target count over ALL ranks and micro-batches.
+
+    divided: the tasks of this step whose groups were dealt apart.
+    """
 
     step: int
     batches: list[Batch]
     counts: dict[str, int]
     tokens: int
     rows: dict[str, list[int]]
+    divided: dict[str, Whole] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
@@ -84,12 +105,41 @@ def build_step(
     """This rank's packs of a step. tables: in the model's head order; dummy rows ride on top of `tokens_per_pass`."""
     counts = dict.fromkeys(tables, 0)
     drawn: dict[str, list[int]] = {}
+    parts: list[Unit] = []
     for unit in units:
-        counts[unit.task] += int(tables[unit.task].rows.counts[unit.rows].sum())
-        drawn.setdefault(unit.task, []).extend(unit.rows.tolist())
-    dealt = deal([unit.tokens for unit in units], world, tokens_per_pass)[rank]
-    batches = [pack([units[number] for number in micro], tables, seed=seed) for micro in dealt]
-    return Step(step, batches, counts, sum(unit.tokens for unit in units), drawn)
+        table, before = tables[unit.task], drawn.setdefault(unit.task, [])
+        counts[unit.task] += int(table.rows.counts[unit.rows].sum())
+        placed = replace(unit, place=len(before))
+        parts += _apart(placed, table) if table.divisible else [placed]
+        before.extend(unit.rows.tolist())
+    dealt = deal([part.tokens for part in parts], world, tokens_per_pass)[rank]
+    batches = [pack([parts[number] for number in micro], tables, seed=seed) for micro in dealt]
+    divided = {name: _whole(name, tables[name], units, seed) for name in drawn if tables[name].divisible}
+    return Step(step, batches, counts, sum(unit.tokens for unit in units), drawn, divided)
+
+
+def _apart(unit: Unit, table: Table) -> list[Unit]:
+    """A unit for each of its rows."""
+    sizes = (table.rows.tokens.starts[unit.rows + 1] - table.rows.tokens.starts[unit.rows]).tolist()
+    numbers = range(len(unit.rows))
+    return [
+        Unit(unit.task, unit.rows[n : n + 1], unit.passes[n : n + 1], size, unit.place + n)
+        for n, size in zip(numbers, sizes, strict=True)
+    ]
+
+
+def _whole(name: str, table: Table, units: Sequence[Unit], seed: int) -> Whole:
+    rows, _, keys = _gathered(name, table, [unit for unit in units if unit.task == name], seed)
+    _, targets = table.collate(rows, keys)
+    starts = np.concatenate([[0], np.cumsum(rows.lengths.lengths)])
+    return Whole({key: torch.from_numpy(np.array(value)) for key, value in targets.items()}, starts)
+
+
+def _gathered(name: str, table: Table, units: Sequence[Unit], seed: int) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """The units' rows, their numbers in the split, and their random keys."""
+    row_ids = np.concatenate([unit.rows for unit in units])
+    passes = np.concatenate([unit.passes for unit in units])
+    return table.rows.take(row_ids), row_ids, row_keys(seed, name, row_ids, passes)
 
 
 def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Batch:
@@ -98,9 +148,8 @@ def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Ba
     for name, table in tables.items():
         mine = [unit for unit in units if unit.task == name]
         if mine:
-            row_ids = np.concatenate([unit.rows for unit in mine])
-            passes = np.concatenate([unit.passes for unit in mine])
-            builder.add(name, table, table.rows.take(row_ids), row_ids, row_keys(seed, name, row_ids, passes), dummy=False)
+            places = np.concatenate([unit.place + np.arange(len(unit.rows)) for unit in mine])
+            builder.add(name, table, *_gathered(name, table, mine, seed), dummy=False, places=places)
         else:
             builder.add(name, table, table.dummy, np.zeros(1, np.int64), np.zeros(1, np.uint64), dummy=True)
     return builder.batch()
@@ -151,7 +200,17 @@ class _Builder:
         self.tasks: dict[str, TaskSlice] = {}
         self.num_tokens = self.num_rows = 0
 
-    def add(self, name: str, table: Table, rows: Rows, row_ids: np.ndarray, keys: np.ndarray, *, dummy: bool) -> None:
+    def add(
+        self,
+        name: str,
+        table: Table,
+        rows: Rows,
+        row_ids: np.ndarray,
+        keys: np.ndarray,
+        *,
+        dummy: bool,
+        places: np.ndarray | None = None,
+    ) -> None:
         tokens, targets = table.collate(rows, keys)
         assert len(tokens) == rows.lengths.values.sum(), f"{name}: {len(tokens)} tokens in rows of {rows.lengths.values.sum()}"
         self.tokens.append(tokens)
@@ -163,7 +222,7 @@ class _Builder:
         row_slice = slice(self.num_rows, self.num_rows + num_rows)
         token_slice = slice(self.num_tokens, self.num_tokens + len(tokens))
         tensors = {key: torch.from_numpy(np.array(value)) for key, value in targets.items()}
-        self.tasks[name] = TaskSlice(row_slice, token_slice, tensors, rows.counts, row_ids, dummy)
+        self.tasks[name] = TaskSlice(row_slice, token_slice, tensors, rows.counts, row_ids, dummy, places)
         self.num_rows, self.num_tokens = row_slice.stop, token_slice.stop
 
     def batch(self) -> Batch:

@@ -7,7 +7,7 @@ fit. A restored stream continues as if it had never stopped, whatever the number
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,16 @@ BLOCK = 256  # draws decided at once; what lies behind the step's cut is not con
 
 @dataclass(frozen=True)
 class Unit:
-    """Rows of one task that may not be separated: one row, or a whole group. rows, passes [G]; tokens: their sum."""
+    """Rows of one task drawn together: one row, or a whole group. rows, passes [G]; tokens: their sum.
+
+    place: of the first of them among the task's rows of the step.
+    """
 
     task: str
     rows: np.ndarray
     passes: np.ndarray
     tokens: int
+    place: int = 0
 
 
 def _philox(*words: object) -> np.random.Philox:
@@ -38,8 +42,9 @@ class Stream:
     """Draws units until the next would pass `tokens_per_step`; that one opens the next step.
 
     sizes: tokens of each training row, per task. groups: rows drawn together, per task (1 unless the loss couples rows).
-    Within a task every row comes once before any comes twice. Raises ConfigError if one unit can pass `unit_limit` tokens,
-    DataError if a task has fewer rows than a group.
+    divisible: tasks whose groups need not stay together once they are drawn. Within a task every row comes once before any comes
+    twice. Raises ConfigError if what stays together can pass `unit_limit` tokens, or a group a step's; DataError if a task has
+    fewer rows than a group.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Stream:
         tokens_per_step: int,
         unit_limit: int,
         groups: Mapping[str, int] | None = None,
+        divisible: Collection[str] = (),
     ) -> None:
         self.names = list(sizes)
         self.sizes = {name: np.asarray(size, np.int64) for name, size in sizes.items()}
@@ -62,17 +68,23 @@ class Stream:
         self._order: dict[str, tuple[int, np.ndarray]] = {}
         self._uniforms: tuple[int, np.ndarray] = (-1, np.zeros(0))
         for name in self.names:
-            if len(self.sizes[name]) < self.groups[name]:
-                raise DataError(
-                    f"task '{name}': its loss draws {self.groups[name]} rows at a time, and there are {len(self.sizes[name])} "
-                    "training rows. Add rows, or lower the loss's group."
-                )
-            largest = int(np.sort(self.sizes[name])[-self.groups[name] :].sum())
-            if largest > unit_limit:
+            self._check(name, 1 if name in divisible else self.groups[name], unit_limit)
+
+    def _check(self, name: str, together: int, unit_limit: int) -> None:
+        """Raises an error if the task's groups, of which `together` rows are not separated, can not be drawn or dealt."""
+        group, ordered = self.groups[name], np.sort(self.sizes[name])
+        if group > len(ordered):
+            raise DataError(
+                f"task '{name}': its loss draws {group} rows at a time, and there are {len(ordered)} training rows. Add rows, or "
+                "lower the loss's group."
+            )
+        for rows, limit, where in ((together, unit_limit, "tokens_per_pass"), (group, self.tokens_per_step, "tokens_per_step")):
+            largest = int(ordered[-rows:].sum())
+            if largest > limit:
                 raise ConfigError(
-                    f"task '{name}': a group of {self.groups[name]} rows can hold {largest} tokens, above train.tokens_per_pass "
-                    f"{unit_limit}. Raise tokens_per_pass, or lower train.max_length, the loss's group, or what the card's head "
-                    "takes into a row (such as head.max_candidates)."
+                    f"task '{name}': a group of {rows} rows can hold {largest} tokens, above train.{where} {limit}. "
+                    f"Raise {where}, or lower train.max_length, the loss's group, or what the card's head takes into a row (such "
+                    "as head.max_candidates)."
                 )
 
     def next_step(self, step: int) -> list[Unit]:

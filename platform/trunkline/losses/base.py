@@ -17,13 +17,20 @@ class Loss(nn.Module):
 
     unit: what one value stands for (target, row, pair, group). reads: the targets it needs, by name. asks: what it wants of the
     head's constructor, handed over as the encoding's `head_arguments` are; a head that does not take it does not fit. group:
-    rows that must come together (1 unless rows couple).
+    rows that must come together (1 unless rows couple). cached: a group may be divided over packs and ranks; outputs are then
+    one vector a trunk row, and the loss is worked out over whole groups from vectors kept of a first forward. applied: losses it
+    is made of, by name, which must fit the task as well.
     """
 
     unit: ClassVar[str] = "row"
     reads: ClassVar[frozenset[str]]
     asks: ClassVar[Mapping[str, Any]] = {}
     group: int = 1
+    cached: bool = False
+
+    @property
+    def applied(self) -> Collection[str]:
+        return ()
 
     @classmethod
     def fits(cls, targets: Collection[str]) -> bool:
@@ -54,6 +61,20 @@ def check_length(name: str, given: Sequence[float] | None, sizes: Mapping[str, A
     if given is not None and len(given) != labels:
         wanted = f"{labels} labels" if labels is not None else "no labels to weigh"
         raise ConfigError(f"{name}: {len(given)} weights stand there, and the task has {wanted}. Give one for each, in order.")
+
+
+def check_switch(name: str, value: bool) -> bool:
+    """Raises ConfigError unless it is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: true or false is needed, found {value!r}.")
+    return value
+
+
+def check_whole(name: str, value: int, low: int) -> int:
+    """Raises ConfigError unless it is a whole number from `low` up."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{name}: a whole number from {low} up is needed, found {value!r}.")
+    return value
 
 
 def check_number(name: str, value: float, low: float, high: float = math.inf) -> float:

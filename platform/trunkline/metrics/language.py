@@ -25,4 +25,6 @@ class Perplexity(Metric):
 class MaskedAccuracy(Accuracy):
     """Share of masked tokens predicted right. prediction, target [n] int64."""
 
-    not_for = frozenset({"classification", "tagging", "regression", "multilabel", "causal_language", "bilm", "replaced_token"})
+    not_for = frozenset(
+        {"classification", "tagging", "regression", "multilabel", "causal_language", "bilm", "replaced_token", "contrastive"}
+    )

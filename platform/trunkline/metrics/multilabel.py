@@ -17,7 +17,7 @@ class Jaccard(Metric):
 
     needs = frozenset({"prediction", "target"})
     not_for = frozenset(
-        {"classification", "tagging", "regression", "masked_language", "causal_language", "bilm", "replaced_token"}
+        {"classification", "tagging", "regression", "masked_language", "causal_language", "bilm", "replaced_token", "contrastive"}
     )
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:

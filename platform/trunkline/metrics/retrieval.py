@@ -98,12 +98,25 @@ class _Ranks(Metric):
         """What a row scores: above [n] candidates stand higher, ties [n] stand level with its own."""
 
 
+class _First(_Ranks):
+    """k: how many of the best count."""
+
+    def __init__(self, *, k: int, num_candidates: int) -> None:
+        super().__init__(num_candidates=num_candidates)
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < num_candidates:
+            raise ConfigError(f"k must be a whole number from 1 to below num_candidates {num_candidates}, found {k!r}.")
+        self.k = k
+
+
 @METRICS.register("retrieval_recall")
-class RetrievalRecall(_Ranks):
-    """Share of queries whose own candidate stands first. query, candidate [n, D] float32; key, query_key [n] int64."""
+class RetrievalRecall(_First):
+    """Share of queries whose own candidate is among the first k. query, candidate [n, D] float32; key, query_key [n] int64."""
+
+    def __init__(self, *, k: int = 1, num_candidates: int = 50) -> None:
+        super().__init__(k=k, num_candidates=num_candidates)
 
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
-        return (above == 0) / (ties + 1)
+        return np.clip(self.k - above, 0, ties + 1) / (ties + 1)
 
 
 @METRICS.register("retrieval_mrr")
@@ -113,3 +126,20 @@ class RetrievalMrr(_Ranks):
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, self.num_candidates + 1))])
         return (harmonic[above + ties + 1] - harmonic[above]) / (ties + 1)
+
+
+@METRICS.register("retrieval_ndcg")
+class RetrievalNdcg(_First):
+    """Mean of 1 / log2(1 + rank) of the own candidate, 0 beyond rank k.
+
+    query, candidate [n, D] float32; key, query_key [n] int64.
+    Source: Jarvelin & Kekalainen, ACM TOIS 20 (2002), with one right candidate of grade 1, so that the ideal gain is 1.
+    """
+
+    def __init__(self, *, k: int = 10, num_candidates: int = 50) -> None:
+        super().__init__(k=k, num_candidates=num_candidates)
+
+    def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
+        ranks = np.arange(1, self.num_candidates + 1)
+        gained = np.concatenate([[0.0], np.cumsum(np.where(ranks <= self.k, 1 / np.log2(1 + ranks), 0.0))])
+        return (gained[above + ties + 1] - gained[above]) / (ties + 1)

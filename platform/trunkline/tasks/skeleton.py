@@ -108,7 +108,8 @@ EXAMPLES = {
     "contrastive": Example(
         "inputs: [question]\n"
         "target: answer                         # other rows' answers are the wrong ones\n"
-        "head: {kind: contrastive}\n"
+        "head: {kind: contrastive}              # negatives: COLUMN names texts that look right and are not\n"
+        "loss: {kind: infonce, group: 4}        # rows compared with each other: more are harder\n"
         "metrics: [retrieval_recall, retrieval_mrr]            # the first is the headline\n",
         ("question", "answer"),
         (

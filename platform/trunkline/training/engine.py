@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, IntegrityError
+from trunkline.training.objective import Objective
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -28,7 +29,7 @@ class Engine:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: Objective,
         root: nn.Module,
         groups: list[dict[str, Any]],
         make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
@@ -44,7 +45,7 @@ class Engine:
         logger.setLevel("ERROR")
         # Serves tensor-parallel inference only, and would be compiled for 40 s at the first start on a CPU.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        self.stage = zero_stage
+        self.stage, self.module = zero_stage, module
         self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters() if parameter.requires_grad}
         self.world = torch.distributed.get_world_size()
         config = {
@@ -82,6 +83,12 @@ class Engine:
         self.engine.set_gradient_accumulation_boundary(last)
         scalar, sums = self.engine(batch, factors)
         return scalar, sums
+
+    def outputs(self, batch: Any) -> dict[str, Tensor]:
+        """A look at what every head gives, without a gradient."""
+        with torch.no_grad():
+            found: dict[str, Tensor] = self.module.outputs(batch)
+        return found
 
     def backward(self, scalar: Tensor) -> None:
         self.engine.backward(scalar * self.world, scale_wrt_gas=False)

@@ -29,10 +29,21 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
         """factors float32 [T]. Returns the scalar and the detached loss sums [T], zeros for tasks without a row here."""
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            outputs = self.model(batch)
+        outputs = self.outputs(batch)
         sums = torch.stack([self._sum(number, outputs[task], batch) for number, task in enumerate(self.tasks)])
         return (sums * factors).sum(), sums.detach()
+
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What every head gives, by task."""
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            found: dict[str, Tensor] = self.model(batch)
+        return found
+
+    def values(self, task: str, outputs: Tensor, targets: Mapping[str, Tensor], count: int) -> Tensor:
+        """A task's loss, one value for each of `count` targets."""
+        values: Tensor = self._losses[self.tasks.index(task)](outputs, targets)
+        assert values.shape == (count,), f"{task}: loss gave {tuple(values.shape)} values for {count} targets"
+        return values
 
     def _sum(self, number: int, outputs: Tensor, batch: Batch) -> Tensor:
         task = self.tasks[number]
@@ -41,11 +52,9 @@ class Objective(nn.Module):
             # Selection, not a factor of 0: 0 x inf is NaN. The empty sum still carries a zero gradient to every
             # parameter of the head, so that all ranks reduce the same buckets in the same order.
             return outputs.flatten()[:0].float().sum()
-        values: Tensor = self._losses[number](outputs, part.targets)
-        assert values.shape == (part.num_targets,), (
-            f"{task}: loss gave {tuple(values.shape)} values for {part.num_targets} targets"
-        )
-        return values.sum()
+        if part.known is not None:
+            return part.known.told(outputs)
+        return self.values(task, outputs, part.targets, part.num_targets).sum()
 
 
 def factors(coefficients: Tensor, counts: Mapping[str, int]) -> Tensor:

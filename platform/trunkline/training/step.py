@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from trunkline.batch import Batch, Weighting
+from trunkline.batch import Weighting
+from trunkline.data.packing import Step
 from trunkline.errors import TrunklineError
+from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.objective import factors
-
-
-class StepPacks(Protocol):
-    """This rank's micro-batches of a step, and every task's target count over all ranks."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def batches(self) -> Sequence[Batch]: ...
-    @property
-    def counts(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -39,8 +28,10 @@ class RanksDisagree(TrunklineError):
     """Ranks are about to run different steps, which would mix heads or hang."""
 
 
-def run_step(engine: Engine, packs: StepPacks, weighting: Weighting, *, seed: int) -> Observed:
+def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int) -> Observed:
     """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
+
+    If groups were dealt apart, a look ahead finds their loss first (`cached.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do.
@@ -49,9 +40,10 @@ def run_step(engine: Engine, packs: StepPacks, weighting: Weighting, *, seed: in
     scale = factors(weighting.coefficients(), packs.counts).to(engine.device)
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
     last = len(packs.batches) - 1
+    known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
     for micro, batch in enumerate(packs.batches):
         seed_dropout(seed, packs.step, micro)
-        scalar, parts = engine.forward(batch.to(engine.device), scale, last=micro == last)
+        scalar, parts = engine.forward(informed(batch.to(engine.device), known[micro]), scale, last=micro == last)
         engine.backward(scalar)
         sums += parts
     engine.step()
@@ -68,7 +60,7 @@ def seed_dropout(seed: int, step: int, micro: int) -> None:
     torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
 
 
-def agree(packs: StepPacks, every: int = 50, first: int = 10) -> None:
+def agree(packs: Step, every: int = 50, first: int = 10) -> None:
     """Compares a hash of (step, micro-batches, heads in order, counts) across ranks: the first steps, then now and then.
 
     Raises RanksDisagree on every rank before any forward, where the backward's collectives would hang or mix heads.

@@ -69,10 +69,21 @@ class Encoding(ABC):
         if self.needs_target and target is None:
             raise ConfigError("target: this kind of task needs a target column, none is named.")
 
+    @classmethod
+    def suited(cls, inputs: Sequence[str], target: str | None) -> type[Encoding]:
+        """The class that reads these columns: this one, unless the kind has rows of several forms."""
+        del inputs, target
+        return cls
+
     @property
     def wanted(self) -> tuple[str, ...]:
         """The columns a row must have for training."""
         return self.inputs if self.target is None else (*self.inputs, self.target)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The columns that must be there too, in which a row may have no value (None)."""
+        return ()
 
     @property
     def own_wanted(self) -> Vocabulary | None:

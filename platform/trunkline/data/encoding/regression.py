@@ -42,7 +42,7 @@ class Regression(Encoding):
         if with_targets and self.target is not None:
             values = self.column(columns, self.target)
             several = self.names is not None
-            targets["target"] = self._lists(values, where) if several else _numbers(self.target, values, where)
+            targets["target"] = self._lists(values, where) if several else numbers(self.target, values, where)
         return self.one_text_rows(encoded, np.ones(len(encoded.cut)), targets)
 
     def _lists(self, values: Sequence[Any], where: Where) -> np.ndarray:
@@ -53,7 +53,7 @@ class Regression(Encoding):
         if bad:
             refuse(self.target, f"has values that are no list of {len(self.names)} numbers", bad, values, where)
         flat = [number for own in lists for number in own]
-        return _numbers(self.target, flat, lambda place: where(place // len(self.names or ""))).reshape(len(lists), -1)
+        return numbers(self.target, flat, lambda place: where(place // len(self.names or ""))).reshape(len(lists), -1)
 
     def dummy(self) -> Rows:
         shape = (1,) if self.names is None else (1, len(self.names))
@@ -81,15 +81,16 @@ class Regression(Encoding):
         return [{"value": value} for value in outputs.astype(float).tolist()]
 
 
-def _numbers(column: str, values: Any, where: Where) -> np.ndarray:
-    numbers = np.array([_number(value) for value in values], np.float64)
+def numbers(column: str, values: Any, where: Where) -> np.ndarray:
+    """Values as float32. Raises DataError for one that is no number from -1e6 to 1e6 (or text that reads as one)."""
+    found = np.array([_number(value) for value in values], np.float64)
     with np.errstate(invalid="ignore"):
-        bad = np.flatnonzero(~(np.abs(numbers) <= LARGEST))
+        bad = np.flatnonzero(~(np.abs(found) <= LARGEST))
     if len(bad):
         refuse(
             column, "has values that are no number from -1e6 to 1e6", bad.tolist(), values, where, "Mend, drop or rescale them."
         )
-    return numbers.astype(np.float32)
+    return found.astype(np.float32)
 
 
 def _number(value: Any) -> float:

@@ -170,17 +170,20 @@ class Reading:
 
     def is_null(self, value: Any) -> bool:
         """Whether this is no value: none, NaN, or a text that means none."""
-        return _is_null(value) or (isinstance(value, str) and value in self.nulls)
+        return is_null(value) or (isinstance(value, str) and value in self.nulls)
 
-    def select(self, chunk: Chunk, wanted: Sequence[str]) -> Chunk:
-        """The wanted columns without nulls. Raises DataError for a missing column, and for a null unless they are dropped or,
-        like lines that could not be read, set aside."""
+    def select(self, chunk: Chunk, wanted: Sequence[str], optional: Sequence[str] = ()) -> Chunk:
+        """The wanted columns without nulls, and optional ones, where a null is None.
+
+        Raises DataError for a missing column, and for a null in a wanted one unless they are dropped or, like lines that could
+        not be read, set aside.
+        """
         if self.on_bad == "error":
             chunk.raise_refused()
         if not len(chunk):
-            return Chunk({name: [] for name in wanted}, chunk.where, Counter(chunk.notes), 0, chunk.refused)
+            return Chunk({name: [] for name in (*wanted, *optional)}, chunk.where, Counter(chunk.notes), 0, chunk.refused)
         columns: dict[str, Sequence[Any]] = {}
-        for name in wanted:
+        for name in dict.fromkeys((*wanted, *optional)):
             stored = self.columns.get(name, name)
             if stored not in chunk.columns:
                 place = chunk.where(0).rsplit(":", 1)[0] if chunk.where else None
@@ -188,7 +191,9 @@ class Reading:
                 raise DataError(f"no column {asked}. {nearest(stored, chunk.columns)} `data.columns` maps names.", where=place)
             columns[name] = self._values(name, chunk.columns[stored])
         picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk), chunk.refused)
-        bad = sorted({row for values in columns.values() for row, value in enumerate(values) if _is_null(value)})
+        for name in set(optional) - set(wanted):
+            columns[name] = [None if is_null(value) else value for value in columns[name]]
+        bad = sorted({row for name in wanted for row, value in enumerate(columns[name]) if is_null(value)})
         if not bad:
             return picked
         place_of = chunk.where or (lambda row: f"row {row}")
@@ -203,7 +208,10 @@ class Reading:
                 where=place_of(bad[0]),
             )
         else:
-            empty = [Refused(place_of(row), f"no value in {_without_value(columns, row)}") for row in bad]
+            empty = [
+                Refused(place_of(row), f"no value in {_without_value({name: columns[name] for name in wanted}, row)}")
+                for row in bad
+            ]
             picked = replace(picked, refused=[*picked.refused, *empty])
         gone = set(bad)
         return picked.take([row for row in range(len(picked)) if row not in gone])
@@ -305,8 +313,9 @@ def _items(text: str, separator: str) -> list[str]:
 
 
 def _without_value(columns: Mapping[str, Sequence[Any]], row: int) -> str:
-    return " or ".join(f"'{name}'" for name, values in columns.items() if _is_null(values[row]))
+    return " or ".join(f"'{name}'" for name, values in columns.items() if is_null(values[row]))
 
 
-def _is_null(value: Any) -> bool:
+def is_null(value: Any) -> bool:
+    """Whether a value is none: null, or a float that is not a number."""
     return value is None or (isinstance(value, float) and math.isnan(value))

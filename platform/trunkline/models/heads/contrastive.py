@@ -1,4 +1,4 @@
-"""A query's right candidate above the others."""
+"""Vectors of texts that a loss or a metric compares."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from trunkline.registry import HEADS, POOLINGS
 
 @HEADS.register("contrastive")
 class Contrastive(Head):
-    """A bi-encoder: pool query and candidate apart, project both, scale to unit length; a score is their dot product.
+    """A bi-encoder: pool every text apart, project, scale to unit length; a score is the dot product of two vectors.
 
-    A drawn row is two trunk rows, the query then its candidate. size: width of the vectors, by default the trunk's.
+    A drawn row is two trunk rows or more: anchor, positive, negatives. Gives one vector for each trunk row, flat [R, D].
+    size: D, by default the trunk's width.
     """
 
     def __init__(self, width: int, *, pooling: str = "mean", size: int | None = None, dropout: float = 0.0) -> None:
@@ -24,5 +25,4 @@ class Contrastive(Head):
         self.out = nn.Linear(width, size or width)
 
     def forward(self, hidden: Tensor, rows: RowIndex) -> Tensor:
-        vectors = F.normalize(self.out(self.dropout(self.pool(hidden, rows))).float(), dim=-1)
-        return vectors.unflatten(0, (-1, 2))  # [n, 2, D]
+        return F.normalize(self.out(self.dropout(self.pool(hidden, rows))).float(), dim=-1)  # [R, D]
