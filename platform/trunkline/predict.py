@@ -63,7 +63,7 @@ class Model:
         encoded = served.encoding.encode(_columns(rows, served.encoding), with_targets=False)
         table = Table(encoded, served.encoding.collate, served.encoding.dummy())
         answers: list[dict[str, Any]] = [{} for _ in rows]
-        for batch in self._packs(task, table):
+        for batch in self._packs({task: table}):
             part = batch.tasks[task]
             summary = self.network.answer(task, batch.to(self.device)).float().cpu().numpy()
             for row, answer in zip(part.row_ids, served.encoding.decode(summary, encoded.take(part.row_ids)), strict=True):
@@ -81,7 +81,7 @@ class Model:
         )
         table = Table(rows, lambda given, _: (given.tokens.values, {}), rows)
         vectors = np.zeros((len(texts), self.width), np.float32)
-        for batch in self._packs("", table):
+        for batch in self._packs({"": table}):
             hidden = self.network.trunk(batch.to(self.device))
             vectors[batch.tasks[""].row_ids] = pool(hidden, batch.index("")).float().cpu().numpy()
         return vectors
@@ -91,9 +91,9 @@ class Model:
             raise UsageError(f"the model has no task '{name}'. {nearest(name, self.tasks)}")
         return self.tasks[name]
 
-    def _packs(self, name: str, table: Table) -> Iterator[Batch]:
+    def _packs(self, tables: Mapping[str, Table]) -> Iterator[Batch]:
         with torch.no_grad():
-            yield from evaluation_packs(name, table, rank=0, world=1, tokens_per_pass=TOKENS_PER_PASS)
+            yield from evaluation_packs(tables, rank=0, world=1, tokens_per_pass=TOKENS_PER_PASS)
 
 
 def _columns(rows: Sequence[Row], encoding: Encoding) -> dict[str, list[Any]]:

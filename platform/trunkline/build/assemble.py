@@ -25,6 +25,7 @@ from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
 from trunkline.tasks.card import Card
+from trunkline.tasks.sharing import owners
 from trunkline.training.objective import Objective
 
 
@@ -70,7 +71,8 @@ def assemble(run: Path) -> Assembly:
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
-    tables = {name: open_table(splits[name]["train"], encodings[name]) for name in cards}
+    hosts = owners(cards, "rows_of")
+    tables = {name: open_table(splits[name]["train"], encodings[name], hosts.get(name)) for name in cards}
     judged = [
         Judged(
             name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
@@ -80,8 +82,8 @@ def assemble(run: Path) -> Assembly:
     ]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     model = make_model(recipe, cards, encodings, tokenizer)
-    sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
-    stream = make_stream(recipe, sizes, {name: loss.group for name, loss in losses.items()})
+    sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
+    stream = make_stream(recipe, sizes, {name: losses[name].group for name in sizes})
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -99,7 +101,10 @@ def assemble(run: Path) -> Assembly:
 
 
 def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping[str, int]) -> Stream:
-    """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
+    """sizes: tokens of each training row, per task that is drawn (guests ride along).
+
+    Raises ConfigError when sampling or a group does not fit.
+    """
     settings, counts = recipe.train, {name: len(size) for name, size in sizes.items()}
     horizon = Horizon(settings.steps, settings.tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
     sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
@@ -127,8 +132,8 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
     return MultiTask(trunk, {name: make_head(card, trunk.width, encodings[name]) for name, card in cards.items()})
 
 
-def open_table(path: str | Path, encoding: Encoding) -> Table:
-    return Table(StoredSplit.open(path).rows, encoding.collate, encoding.dummy())
+def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
+    return Table(StoredSplit.open(path).rows, encoding.collate, encoding.dummy(), host)
 
 
 def precision(asked: str) -> str:

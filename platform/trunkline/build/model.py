@@ -21,13 +21,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trunkline.build.assemble import Assembly
+from trunkline.build.sharing import targets_beside
 from trunkline.build.task import make_encoding, make_head, make_metrics
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.models.multitask import MultiTask
 from trunkline.predict import Model, ServedTask
 from trunkline.registry import TRUNKS
-from trunkline.tasks.card import load_card
+from trunkline.tasks.card import Card, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
 
@@ -55,14 +56,14 @@ def write_model(
         place.mkdir(parents=True)
         state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
         (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
-        (place / "card.yaml").write_text(card.text, encoding="utf-8")
+        (place / "card.yaml").write_text(card.portable, encoding="utf-8")
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "trunk": built.model.trunk.describe(),
         "max_length": built.tokenizer.max_length,
         "truncate": built.tokenizer.truncate,
-        "tasks": {name: {"fingerprint": card.fingerprint(), "kind": card.head.kind} for name, card in built.cards.items()},
+        "tasks": {name: _described(name, card, built) for name, card in built.cards.items()},
         "results": list(results),
         "lineage": dict(lineage),
         "files": {str(path.relative_to(temporary)): _entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
@@ -127,6 +128,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if (folder / name).is_symlink() or _entry(folder / name) != entry:
             raise IntegrityError(f"{name} is not the file that was written: its size or SHA-256 differs.", where=str(folder))
     return manifest
+
+
+def _described(name: str, card: Card, built: Assembly) -> dict[str, Any]:
+    """What the manifest says of a task. partial: its rows are other tasks' too, and not all of them have a label for it."""
+    about: dict[str, Any] = {"fingerprint": card.fingerprint(), "kind": card.head.kind}
+    return {**about, "partial": True} if name in targets_beside(built.cards) else about
 
 
 def _fill(model: MultiTask, parameters: Mapping[str, Tensor]) -> None:

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
 
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_stream, make_weighting
+from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
@@ -26,6 +28,7 @@ from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTI
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
+from trunkline.tasks.sharing import owners
 
 TOKENIZER_VERSION = 1
 Say = Callable[[str], None]
@@ -88,13 +91,15 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     tokenizer = _tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
-    groups = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
+    together = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
+    check_kinds(cards, encodings, together)
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     make_weighting(recipe, cards)
     make_model(recipe, cards, encodings, tokenizer)
+    beside = targets_beside(cards)
     jobs = [
-        SplitJob(name, sources[name], split, encodings[name], reading(card))
+        SplitJob(name, sources[name], split, encodings[name], reading(card), card.row_weight, beside.get(name, ()))
         for name, card in cards.items()
         for split in sources[name].splits()
     ]
@@ -102,9 +107,13 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for job, split in zip(jobs, stored, strict=True):
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
-    _say_removed(jobs, stored, say)
-    _check_leaks(jobs, stored, say)
-    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, groups)
+    check_tokens(cards, jobs, stored)
+    guests = owners(cards, "rows_of")
+    drawn = [(job, split) for job, split in zip(jobs, stored, strict=True) if job.name not in guests]
+    _say_removed(drawn, say)
+    _check_leaks(drawn, say)
+    sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
+    make_stream(recipe, sizes, {name: together[name] for name in sizes})
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, jobs, stored)
 
@@ -115,7 +124,8 @@ def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) ->
     if not recipe.decontaminate:
         return sources
     texts = {name: TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()}
-    tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits()]
+    guests = owners(cards, "rows_of")
+    tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits() and name not in guests]
     return {name: Decontaminated(text, tests) for name, text in texts.items()}
 
 
@@ -125,7 +135,7 @@ def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, 
     vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
     if not vocabulary.needs_texts:
         return vocabulary.build((), max_length=max_length, truncate=truncate)
-    texts = [task_text(card, sources[name]) for name, card in cards.items()]
+    texts = [text for name, card in cards.items() for text in _texts_of(name, cards, sources[name])]
     read = [[text.source.fingerprint("train"), text.inputs, text.reading.key()] for text in texts]
     key = digest([TOKENIZER_VERSION, part.kind, part.arguments, read])
     folder = store / "tokenizers" / key[:20]
@@ -141,25 +151,35 @@ def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, 
     return Tokenizer.load(folder, max_length=max_length, truncate=truncate)
 
 
+def _texts_of(name: str, cards: Mapping[str, Card], source: Source) -> list[TaskText]:
+    """Each text once: of rows that tasks share the inputs are the host's, and a text to be learned is each task's own."""
+    card, whole = cards[name], task_text(cards[name], source)
+    if not targets_beside(cards).get(name):
+        return [whole]
+    labelled = replace(whole.reading, on_null="drop")
+    own = [] if name in owners(cards, "rows_of") else [TaskText(source, tuple(card.inputs), whole.reading)]
+    return [*own, *(TaskText(source, (column,), labelled) for column in whole.inputs[len(card.inputs) :])]
+
+
 def _texts(texts: list[TaskText]) -> Iterator[str]:
     for text in texts:
         yield from text.read("train")
 
 
-def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+def _say_removed(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
     """What `decontaminate` took out of each task's training rows, test by test."""
-    for job, split in zip(jobs, stored, strict=True):
+    for job, split in drawn:
         for note, count in sorted(split.notes.items()):
             if note.startswith(NOTE):
                 test = note.removeprefix(NOTE)
                 say(f"decontaminated {job.name}: {count} training rows left out, they stand in the test of {test}")
 
 
-def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+def _check_leaks(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
     """Rows under evaluation that are training rows too: said with their number; refused if there is nothing else."""
     problems = Problems()
-    trained = {job.name: set(_row_hashes(split)) for job, split in zip(jobs, stored, strict=True) if job.split == "train"}
-    for job, split in zip(jobs, stored, strict=True):
+    trained = {job.name: set(_row_hashes(split)) for job, split in drawn if job.split == "train"}
+    for job, split in drawn:
         if job.split == "train":
             continue
         leaked = sum(row in trained[job.name] for row in _row_hashes(split))
@@ -186,7 +206,7 @@ def _write_run(
     recipe: Recipe, run: Path, cards: Mapping[str, Card], tokenizer: Tokenizer, jobs: list[SplitJob], stored: list[StoredSplit]
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
-    for name, card in cards.items():
+    for name, card in {**{card.host.name: card.host for card in cards.values()}, **cards}.items():
         folder = run / "cards" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "card.yaml").write_text(card.text, encoding="utf-8")

@@ -14,13 +14,15 @@ import numpy as np
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
 from trunkline.data.sources.split import HashSplit
+from trunkline.data.store import SplitJob
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
 from trunkline.metrics.base import Metric
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, SOURCES
-from trunkline.tasks.card import Card, check_parts
+from trunkline.tasks.card import Card, check_parts, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
+from trunkline.tasks.sharing import resolved
 
 if TYPE_CHECKING:
     from trunkline.losses.base import Loss
@@ -30,7 +32,11 @@ SPLITS = ("train", "validation", "test")
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
-    """The card's source, its `split` applied. catalog: where a source finds other tasks by name. Loads the plugin."""
+    """The card's source (or that of the task it shares rows with), its `split` applied.
+
+    catalog: where a source finds other tasks by name. Loads the plugin.
+    """
+    card = card.host
     load_plugin(card)
 
     def open_task(name: str) -> TaskText:
@@ -130,10 +136,15 @@ def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metri
 
 def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: int = 100) -> list[str]:
     """What `task check` reports: parts, splits, and that the first rows of every split encode. Raises TrunklineError."""
+    if catalog is not None:
+        card = catalog.resolved(card)
+    elif card.rows_of is not None:
+        raise ConfigError(f"task '{card.rows_of}' can not be opened from here.", where=card.where("rows_of"))
     load_plugin(card)
     check_parts(card)
     source = open_source(card, catalog)
     encoding = make_encoding(card, tokenizer)
+    sharing = (card.target, card.host.target) if card.host is not card else ()
     metrics = make_metrics(card, encoding)
     make_loss(card, encoding)
     make_head(card, 8, encoding)
@@ -143,19 +154,18 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
-        picked = reading(card).select(chunk, encoding.wanted)
-        picked = picked.take(range(min(rows, len(picked))))
-        encoded = encoding.encode(picked.columns, where=picked.where)
-        mean = encoded.tokens.lengths.mean() if len(encoded) else 0
-        lines.append(f"{split}: the first {len(encoded)} rows encode, {mean:.0f} tokens each on average")
+        job = SplitJob(card.name, source, split, encoding, reading(card), card.row_weight, sharing)
+        picked, gathered = job.select(chunk), job.gathered()
+        gathered.add(picked.take(range(min(rows, len(picked)))))
+        encoded = gathered.rows()
+        mean = encoded.tokens.lengths.mean() if encoded is not None else 0
+        lines.append(f"{split}: the first {gathered.size} rows encode, {mean:.0f} tokens each on average")
     return lines
 
 
 def cards_of(folder: Path) -> dict[str, Card]:
     """The cards kept in a run or model folder, `<folder>/<task>/card.yaml`, with their plugins loaded; in name order."""
-    from trunkline.tasks.card import load_card
-
     cards = {path.parent.name: load_card(path) for path in sorted(folder.glob("*/card.yaml"))}
     for card in cards.values():
         load_plugin(card)
-    return cards
+    return {name: resolved(card, lambda other, _: cards[other]) for name, card in cards.items()}

@@ -115,3 +115,32 @@ def join(parts: Sequence[Rows]) -> Rows:
         {name: target([part.targets[name] for part in parts]) for name in parts[0].targets},
         sum((part.notes for part in parts), Counter()),
     )
+
+
+def amid(learned: Rows, places: np.ndarray, others: Rows) -> Rows:
+    """Rows of both in one order: row i of `learned` at places[i], `others` between them in theirs, which have nothing to learn.
+
+    The targets are those of `learned`; the others have count 0, empty lists, and zeros where every row has a value.
+    """
+    total = len(learned) + len(others)
+    free = np.setdiff1d(np.arange(total), places)
+    order = np.argsort(np.concatenate([places, free]), kind="stable")
+
+    def both(mine: Ragged, other: Ragged) -> Ragged:
+        lengths = np.concatenate([mine.lengths, other.lengths])
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Ragged(np.concatenate([mine.values, other.values]), starts).take(order)
+
+    def target(value: Target) -> Target:
+        if isinstance(value, Ragged):
+            return both(value, Ragged(value.values[:0], np.zeros(len(others) + 1, np.int64)))
+        return np.concatenate([value, np.zeros((len(others), *value.shape[1:]), value.dtype)])[order]
+
+    return Rows(
+        both(learned.tokens, others.tokens),
+        both(learned.lengths, others.lengths),
+        both(learned.seconds, others.seconds),
+        np.concatenate([learned.counts, np.zeros_like(others.counts)])[order],
+        {name: target(value) for name, value in learned.targets.items()},
+        learned.notes + others.notes,
+    )

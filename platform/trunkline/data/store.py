@@ -22,8 +22,9 @@ import pyarrow.ipc
 from trunkline import durable
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import content_hash, digest
-from trunkline.data.rows import Ragged, Rows, Target, join
-from trunkline.data.sources.base import Reading, Source
+from trunkline.data.gathered import Gathered
+from trunkline.data.rows import Ragged, Rows, Target
+from trunkline.data.sources.base import Chunk, Reading, Source
 from trunkline.errors import DataError, IntegrityError, Problems, TrunklineError
 
 # Raised when rows already stored would come out otherwise, or the files' layout changes.
@@ -34,17 +35,44 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitJob:
-    """One split to be tokenised. name: of the task, as the folder is called; reading: columns and what a null means."""
+    """One split to be tokenised. name: of the task, as the folder is called; reading: columns and what a null means.
+
+    row_weight: a column of the rows' weights. beside: where tasks share their rows, the target column of each, None for one that
+    has none: a row then stays if any of them has a label there, and a task without one has count 0.
+    """
 
     name: str
     source: Source
     split: str
     encoding: Encoding
     reading: Reading = field(default_factory=Reading)
+    row_weight: str | None = None
+    beside: tuple[str | None, ...] = ()
 
     def key(self) -> str:
         """A hash of everything that decides the stored rows."""
-        return digest([STORE_VERSION, self.source.fingerprint(self.split), self.split, self.reading.key(), self.encoding.key()])
+        source = [STORE_VERSION, self.source.fingerprint(self.split), self.split, self.reading.key(), self.encoding.key()]
+        more = {"row_weight": self.row_weight, "beside": sorted({str(target) for target in self.beside})}
+        return digest([*source, *([more] if any(more.values()) else [])])
+
+    def select(self, chunk: Chunk) -> Chunk:
+        """The columns wanted, without the rows nobody has a label for. Raises DataError for a null where none is allowed."""
+        weight = [] if self.row_weight is None else [self.row_weight]
+        if not self.beside:
+            return self.reading.select(chunk, (*self.encoding.wanted, *weight))
+        targets = [target for target in self.beside if target is not None]
+        picked = self.reading.select(chunk, self.encoding.inputs, optional=(*targets, *weight))
+        if len(targets) < len(self.beside):
+            return picked
+        labels = [picked.columns[name] for name in targets]
+        kept = [row for row in range(len(picked)) if any(values[row] is not None for values in labels)]
+        if len(kept) < len(picked):
+            picked.notes["without_labels_dropped"] += len(picked) - len(kept)
+            picked = picked.take(kept)
+        return picked
+
+    def gathered(self) -> Gathered:
+        return Gathered(self.encoding, row_weight=self.row_weight, partial=bool(self.beside))
 
 
 @dataclass(frozen=True)
@@ -154,21 +182,27 @@ def _existing(path: Path) -> StoredSplit | None:
 
 
 def _encode(job: SplitJob) -> Rows:
-    parts: list[Rows] = []
+    gathered = job.gathered()
     first = 0
     read: Counter[str] = Counter()
     for chunk in job.source.read(job.split):
-        picked = job.reading.select(chunk, job.encoding.wanted)
+        picked = job.select(chunk)
         read += picked.notes
         if len(picked):
-            parts.append(job.encoding.encode(picked.columns, first_row=first, where=picked.where))
+            gathered.add(picked, first)
         first += len(chunk)
-    rows = join(parts) if parts else None
-    if rows is not None and not rows.counts.all():
+    rows = gathered.rows()
+    if rows is not None and not job.beside and not rows.counts.all():
         notes, learned = rows.notes, np.flatnonzero(rows.counts)
         notes["without_targets_dropped"] = len(rows) - len(learned)
         rows = rows.take(learned)
         rows.notes.update(notes)
+    if gathered.size and (rows is None or (job.beside and not rows.counts.any())):
+        raise DataError(
+            f"column '{job.encoding.target}' has no value in any of {gathered.size} rows of split '{job.split}'. "
+            "Give some rows a label, or leave the task out.",
+            where=job.name,
+        )
     if rows is None or not len(rows):
         raise DataError(
             f"split '{job.split}' has no rows left of {first} read ({dict(read) or 'nothing was dropped'}).", where=job.name

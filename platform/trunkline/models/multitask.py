@@ -33,13 +33,13 @@ class MultiTask(nn.Module):
 
     def answer(self, task: str, batch: Batch) -> Tensor:
         """One task's answers on its slice, first dimension targets (or rows); small enough to gather."""
-        return self.head(task).answer(self.trunk(batch)[batch.tasks[task].tokens], batch.index(task))
+        return self.head(task).answer(batch.states(task, self.trunk(batch)), batch.index(task))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""
         hidden = self.trunk(batch)  # [N, D]
         present = [task for task in self.tasks if task in batch.tasks]
-        return {task: self.head(task)(hidden[batch.tasks[task].tokens], batch.index(task)) for task in present}
+        return {task: self.head(task)(batch.states(task, hidden), batch.index(task)) for task in present}
 
 
 def _key(task: str) -> str:

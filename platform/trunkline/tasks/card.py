@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from trunkline.document import reader
+from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
 from trunkline.document.schema import Findings, Names, Open, Part, Strict, check_version, shown_value, validate
-from trunkline.errors import nearest
+from trunkline.errors import ConfigError, nearest
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, REQUIRED, SOURCES, Registry
 
 SCHEMA_VERSION: Final = 1
@@ -74,18 +74,29 @@ class Data(Open):
         return {split: list(paths) for split, paths in named.items() if paths is not None}
 
 
+NOWHERE: Final = Data(format="none")
+ROWS_ARE = "where the rows are, such as {format: csv, train: train.csv, validation: validation.csv}"
+INPUTS_ARE = "the text column, or two for a pair"
+
+
 class Card(Strict):
-    """A whole card. loss and metrics may be empty: the kind's own then hold."""
+    """A whole card. loss and metrics may be empty: the kind's own then hold.
+
+    A card with `rows_of` has no data and maybe no inputs until `sharing` gives it those of the other task (a catalog does).
+    """
 
     model_config = ConfigDict(title="trunkline task card")
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(description="what recipes call the task")
     summary: str | None = None
-    data: Data = Field(description="where the rows are, such as {format: csv, train: train.csv, validation: validation.csv}")
-    inputs: Names = Field(min_length=1, max_length=2, description="the text column, or two for a pair")
+    data: Data = Field(default=NOWHERE, validate_default=False, description=f"{ROWS_ARE}. Or give rows_of")
+    rows_of: str | None = Field(default=None, description="instead of data and inputs: the task whose rows these are too")
+    inputs: Names = Field(default=[], validate_default=False, min_length=1, max_length=2, description=INPUTS_ARE)
     target: str | None = None
+    row_weight: str | None = Field(default=None, description="a column of numbers from 0 up: factor of the row's loss")
     head: Part = Field(description="the kind of task, such as {kind: classification, labels: [yes, no]}")
+    head_of: str | None = Field(default=None, description="a task of the same kind and arguments, whose head this task uses")
     loss: Part | None = None
     metrics: list[Part] = Field(default_factory=list, description="the first is the headline")
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -94,6 +105,7 @@ class Card(Strict):
 
     _path: Path = PrivateAttr(default=Path("card.yaml"))
     _document: Document = PrivateAttr(default_factory=lambda: Document("card.yaml", "", {}))
+    _host: Card | None = PrivateAttr(default=None)
 
     @field_validator("name")
     @classmethod
@@ -124,6 +136,30 @@ class Card(Strict):
     def text(self) -> str:
         """The card file as it was read."""
         return self._document.text
+
+    @property
+    def host(self) -> Card:
+        """The card whose data this task reads: its own, or that of the task it shares rows with."""
+        return self._host or self
+
+    def sharing(self, other: Card) -> Card:
+        """This card with the data and inputs of the task it names in `rows_of`. Raises ConfigError if it states other inputs."""
+        if self.inputs and self.inputs != other.inputs:
+            raise ConfigError(
+                f"rows of '{other.name}' have the inputs {', '.join(other.inputs)}, found {', '.join(self.inputs)}. "
+                "Leave inputs out, or write the same.",
+                where=self.where("inputs"),
+            )
+        card = self.model_copy(update={"data": other.data, "inputs": other.inputs, "rows_of": other.host.name})
+        card._host = other.host
+        _raise_wrong_columns(card)
+        return card
+
+    @property
+    def portable(self) -> str:
+        """The card's text with its inputs stated, for a model folder: the task it shares rows with may not be there."""
+        stated = self._document.data
+        return self.text if "inputs" in stated else writer.render({**stated, "inputs": self.inputs})
 
     @property
     def head_arguments(self) -> dict[str, Any]:
@@ -181,7 +217,8 @@ def check_parts(card: Card) -> None:
     _check_names(findings)
     findings.raise_if_any()
     kind = card.head.kind
-    _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
+    if card.rows_of is None:
+        _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
     _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also=ENCODINGS.arguments(kind))
     _check_kind(card, findings)
     if card.loss is not None:
@@ -198,7 +235,7 @@ def json_schema() -> dict[str, Any]:
 
 def _check_names(findings: Findings, *, with_data: bool = True) -> None:
     metrics = findings.document.get(("metrics",))
-    if with_data:
+    if with_data and "data" in findings.document.data:
         findings.check_name(SOURCES, ("data", "format"))
     before = len(findings.errors)
     findings.check_name(HEADS, ("head",))
@@ -253,6 +290,12 @@ def _check_labels(findings: Findings) -> None:
 
 
 def _check_data(findings: Findings) -> None:
+    stated = findings.document.data
+    if "rows_of" in stated and "data" in stated:
+        findings.add(("rows_of",), "stands beside data. The rows are the other task's: give one of the two.", key=True)
+    for key, about in (("data", ROWS_ARE), ("inputs", INPUTS_ARE)):
+        if key not in stated and "rows_of" not in stated:
+            findings.add((key,), f"is missing: {about}.")
     data = findings.document.get(("data",))
     if not isinstance(data, dict):
         return
@@ -261,6 +304,12 @@ def _check_data(findings: Findings) -> None:
     for split in ("train", "validation", "test"):
         if split in data and "rows" in data:
             findings.add(("data", split), "stands beside data.rows. Give files per split, or rows with split, not both.")
+
+
+def _raise_wrong_columns(card: Card) -> None:
+    findings = Findings(card.document)
+    _check_columns(card, findings)
+    findings.raise_if_any()
 
 
 def _check_columns(card: Card, findings: Findings) -> None:

@@ -11,6 +11,7 @@ from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, nearest
 from trunkline.tasks.card import NAME, Card, load_card
 from trunkline.tasks.glance import at_a_glance
+from trunkline.tasks.sharing import resolved
 
 FOLDER = "tasks"
 
@@ -84,10 +85,14 @@ class Catalog:
         return found[0]
 
     def get(self, name: str, *, where: str | None = None) -> Card:
-        """The card of that name, checked. Raises ConfigError if there is none or it is wrong."""
+        """The card of that name, checked, with the data of the task it shares rows with. Raises ConfigError if it is wrong."""
         card = load_card(self.path(name, where=where))
         check_folder_name(card)
-        return card
+        return self.resolved(card)
+
+    def resolved(self, card: Card) -> Card:
+        """The card with the data of the task its `rows_of` names. Raises ConfigError if there is none, or it goes in a circle."""
+        return resolved(card, lambda name, where: load_card(self.path(name, where=where)))
 
     def list(self) -> list[Listed]:
         """Every card, broken ones with their problem; runs no plugin and checks no names."""

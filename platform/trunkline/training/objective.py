@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trunkline.batch import Batch
+from trunkline.batch import ROW_WEIGHT, Batch
 
 LossModule = nn.Module
 
@@ -17,7 +17,9 @@ class Objective(nn.Module):
 
     With factor[t] = coefficient[t] / (targets of task t in the WHOLE step), the sum of the scalars of all ranks and
     micro-batches is exactly sum over tasks of coefficient * mean loss: each task's loss is its own mean (law 2).
-    losses: task -> module (outputs, targets) -> one value per target. precision: float32, or bf16 through autocast.
+    losses: task -> module (outputs, targets) -> one value per target; where the slice carries `row_weight`, each value times the
+    weight of its row, still divided by the COUNT: weights twice as large make a loss twice as large. precision: float32, or
+    bf16 through autocast.
     """
 
     def __init__(self, model: nn.Module, losses: Mapping[str, LossModule], precision: str = "float32") -> None:
@@ -45,7 +47,8 @@ class Objective(nn.Module):
         assert values.shape == (part.num_targets,), (
             f"{task}: loss gave {tuple(values.shape)} values for {part.num_targets} targets"
         )
-        return values.sum()
+        weights = part.targets.get(ROW_WEIGHT)
+        return values.sum() if weights is None else (values * weights).sum()
 
 
 def factors(coefficients: Tensor, counts: Mapping[str, int]) -> Tensor:

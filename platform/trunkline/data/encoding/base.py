@@ -30,7 +30,8 @@ class Encoding(ABC):
 
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
     a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
-    into a pack. target_is_text: the target column is text the trunk reads. version: raised when the same columns become other
+    into a pack. target_is_text: the target column is text the trunk reads. keeps_tokens: a pack gets a row's tokens as they are
+    stored, which tasks that share rows need. version: raised when the same columns become other
     rows than before.
     """
 
@@ -41,6 +42,7 @@ class Encoding(ABC):
     num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
+    keeps_tokens: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None) -> None:
@@ -149,13 +151,19 @@ class Encoding(ABC):
         )
 
     def encode_inputs(self, columns: Columns, where: Where) -> Encoded:
-        """The input columns, as one text or as a pair."""
+        """The input columns, as one text or as a pair. A single column may hold lists of words instead."""
+        if len(self.inputs) == 1 and _are_words(values := self.column(columns, self.inputs[0])):
+            return self.tokenizer.encode_words(values)
         first, *rest = (self.texts(columns, name, where) for name in self.inputs)
         return self.tokenizer.encode(first, rest[0] if rest else None)
 
     def dummy_tokens(self) -> Encoded:
         """One row with a single ordinary token (or a pair of them)."""
         return self.tokenizer.frame([self.tokenizer.normal_ids[:1]] * len(self.inputs))
+
+
+def _are_words(values: Sequence[Any]) -> bool:
+    return len(values) > 0 and all(isinstance(words, list) and set(map(type, words)) <= {str} for words in values)
 
 
 def noted(encoded: Encoded, tokenizer: Tokenizer) -> Counter[str]:

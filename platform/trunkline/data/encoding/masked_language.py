@@ -29,6 +29,7 @@ class MaskedLanguage(Encoding):
     default_loss: ClassVar[str] = "cross_entropy"
     default_metrics: ClassVar[tuple[str, ...]] = ("perplexity", "masked_accuracy")
     needs_target: ClassVar[bool] = False
+    keeps_tokens: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -143,10 +143,13 @@ class Reading:
     def key(self) -> str:
         return digest([dict(self.columns), self.on_null, dict(self.lists), list(self.nulls)])
 
-    def select(self, chunk: Chunk, wanted: Sequence[str]) -> Chunk:
-        """The wanted columns without nulls. Raises DataError for a missing column, or for a null unless they are dropped."""
+    def select(self, chunk: Chunk, wanted: Sequence[str], optional: Sequence[str] = ()) -> Chunk:
+        """The wanted columns without nulls, and optional ones, where a null is None.
+
+        Raises DataError for a missing column, or for a null in a wanted one unless they are dropped.
+        """
         columns: dict[str, Sequence[Any]] = {}
-        for name in wanted:
+        for name in dict.fromkeys((*wanted, *optional)):
             stored = self.columns.get(name, name)
             if stored not in chunk.columns:
                 place = chunk.where(0).rsplit(":", 1)[0] if chunk.where else None
@@ -154,7 +157,9 @@ class Reading:
                 raise DataError(f"no column {asked}. {nearest(stored, chunk.columns)} `data.columns` maps names.", where=place)
             columns[name] = self._values(name, chunk.columns[stored])
         picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk))
-        bad = sorted({row for values in columns.values() for row, value in enumerate(values) if _is_null(value)})
+        for name in set(optional) - set(wanted):
+            columns[name] = [None if is_null(value) else value for value in columns[name]]
+        bad = sorted({row for name in wanted for row, value in enumerate(columns[name]) if is_null(value)})
         if not bad:
             return picked
         if self.on_null == "error":
@@ -251,5 +256,6 @@ def _items(text: str, separator: str) -> list[str]:
     return [item for item in items if item]
 
 
-def _is_null(value: Any) -> bool:
+def is_null(value: Any) -> bool:
+    """Whether a value is none: null, or a float that is not a number."""
     return value is None or (isinstance(value, float) and math.isnan(value))
