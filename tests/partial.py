@@ -83,7 +83,8 @@ def losses() -> dict[str, nn.Module]:
     return {"score": MSE(), "other": CrossEntropy(), "topic": CrossEntropy(), "tags": CrossEntropy()}
 
 
-def model() -> MultiTask:
+def model(*, one_head: bool = False) -> MultiTask:
+    """one_head: the host and the task with rows of its own use one head."""
     torch.manual_seed(1)
     trunk = Transformer(laws.VOCAB, 0, 64, hidden_size=laws.WIDTH, layers=2, heads=2, dropout=0.0)
     heads: dict[str, Head] = {
@@ -92,7 +93,7 @@ def model() -> MultiTask:
         "topic": Classification(laws.WIDTH, 3),
         "tags": Tagging(laws.WIDTH, 4),
     }
-    return MultiTask(trunk, heads)
+    return MultiTask(trunk, {**heads, "topic": heads["other"]} if one_head else heads)
 
 
 def stream(tokens_per_step: int = 240) -> Stream:
@@ -109,13 +110,14 @@ def train(
     stage: int = 0,
     tokens_per_pass: int = 240,
     weighted: bool = False,
+    one_head: bool = False,
     save_at: int = 0,
     resume: dict[str, Any] | None = None,
     fault: str = "",
 ) -> laws.Run:
     """As `laws.train`. fault: "unlabelled counted" divides by all rows of the group, "weight forgotten" does as it says."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    net, made = model(), tables(weighted=weighted and fault != "weight forgotten")
+    net, made = model(one_head=one_head), tables(weighted=weighted and fault != "weight forgotten")
     if resume:
         net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()})
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
@@ -152,9 +154,9 @@ def _dummy_tokens(batch: Batch) -> int:
     return sum(part.tokens.stop - part.tokens.start for part in batch.tasks.values() if part.dummy)
 
 
-def separate(units: Sequence[Unit], *, weighted: bool = False) -> dict[str, Tensor]:
+def separate(units: Sequence[Unit], *, weighted: bool = False, one_head: bool = False) -> dict[str, Tensor]:
     """Gradients of a pass through the trunk for every task alone, over the rows it has a label for, each its own mean."""
-    net, made = model(), tables(weighted=weighted)
+    net, made = model(one_head=one_head), tables(weighted=weighted)
     total = torch.zeros(())
     for task, weight in zip(TASKS, WEIGHTS, strict=True):
         table = dataclasses.replace(made[task], host=None)

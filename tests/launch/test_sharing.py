@@ -195,3 +195,40 @@ def test_check_tells_of_a_guest_what_it_tells_of_others(tmp_path: Path, capsys: 
     assert shared_rows.CARDS["tags"].count("\n") < 10
     write_rows(tmp_path, rows(4, missing=0.0))
     assert main(["task", "check", str(tmp_path / "tasks" / "tags" / "card.yaml")]) == 0
+
+
+def test_a_shared_head_is_saved_once_and_loaded_for_both(tmp_path: Path, capsys: Captured) -> None:
+    recipe = with_twin(tmp_path)
+    model = trunkline.train(recipe, overrides=["tasks=[twin, topic]", "train.steps=2"], in_process=True).model
+    assert [path.parent.name for path in model.glob("heads/*/head.safetensors")] == ["twin"]
+    opened = trunkline.load(model)
+    assert opened.network.head("topic") is opened.network.head("twin")
+    asked: list[dict[str, Any]] = [{"words": ["red", "river"]}]
+    assert opened.predict("topic", asked) == opened.predict("twin", asked)
+    assert main(["evaluate", str(model), "--json"]) == 0
+    assert [row["task"] for row in json.loads(capsys.readouterr().out)] == ["twin", "topic"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("labels: [water, land]", "labels: [land, water]", "head_of: 'twin' can not use the head of 'topic': labels is"),
+        ("pooling: mean", "pooling: first", "pooling is 'first' here, 'mean' there"),
+        ("head_of: topic", "head_of: topics", "head_of: no task named 'topics'. Did you mean 'topic'?"),
+        ("head_of: topic", "head_of: score", "kind is 'classification' here, 'regression' there"),
+        ("head_of: topic", "head_of: twin", "head_of: goes in a circle: twin -> twin. Break it."),
+    ],
+)
+def test_a_head_of_another_shape_is_refused(old: str, new: str, said: str, tmp_path: Path, capsys: Captured) -> None:
+    recipe = with_twin(tmp_path)
+    change(tmp_path, "twin", old, new)
+    assert said in refused(recipe, 3, capsys, "tasks=[twin, topic, score]")
+
+
+def with_twin(folder: Path) -> Path:
+    """The project with a second task of other rows that uses the head of `topic`."""
+    recipe = write_project(folder, rows(missing=0.0))
+    (folder / "tasks" / "twin").mkdir()
+    card = shared_rows.CARDS["topic"].lstrip().replace("name: topic", "name: twin\nhead_of: topic")
+    (folder / "tasks" / "twin" / "card.yaml").write_text(card.replace("rows.jsonl", "../topic/rows.jsonl"))
+    return recipe

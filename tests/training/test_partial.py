@@ -13,6 +13,8 @@ import partial
 from ranks import Ranks
 from trunkline.data.packing import build_step, pack
 from trunkline.data.stream import Unit
+from trunkline.models.multitask import owner
+from trunkline.training.optim import parameter_groups
 
 CLOSE = 2e-6
 
@@ -110,3 +112,41 @@ def test_a_guest_that_reads_other_tokens_is_caught() -> None:
     wrong = dataclasses.replace(made["score"], rows=made["other"].rows)
     with pytest.raises(AssertionError, match="score: other tokens than the rows it shares"):
         pack([Unit("topic", np.arange(4), np.zeros(4, np.int64), 0)], {**made, "score": wrong}, seed=0)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_head_of_two_tasks_learns_from_both_under_every_sharding(two_ranks: Ranks, stage: int) -> None:
+    expected = partial.separate(partial.stream().next_step(1), one_head=True)
+    assert {name for name in expected if name.startswith("heads.")} >= {"heads.other_.out.weight"}
+    assert not any(name.startswith("heads.topic_") for name in expected)
+    first, second = two_ranks(partial.train, 1, stage=stage, tokens_per_pass=80, one_head=True)
+    assert laws.furthest(laws.gradients(first.state), expected) < CLOSE
+    assert laws.bit_equal(first.state, second.state)
+
+
+def test_a_head_that_learns_from_one_of_its_tasks_alone_is_rejected() -> None:
+    units = partial.stream().next_step(1)
+    both, apart = partial.separate(units, one_head=True), partial.separate(units)
+    assert float((both["heads.other_.out.weight"] - apart["heads.other_.out.weight"]).abs().max()) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_run_with_a_head_of_two_tasks_resumes_bit_for_bit(two_ranks: Ranks, stage: int) -> None:
+    straight, _ = two_ranks(partial.train, 4, stage=stage, tokens_per_pass=80, one_head=True, save_at=2)
+    resumed, _ = two_ranks(partial.train, 4, stage=stage, tokens_per_pass=80, one_head=True, resume=straight.saved)
+    assert laws.bit_equal(resumed.state, straight.state)
+
+
+def test_a_shared_head_is_kept_and_grouped_once() -> None:
+    net = partial.model(one_head=True)
+    assert net.head("topic") is net.head("other") and set(net.heads) == {"score_", "other_", "tags_"}
+    groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1.0, head_lr=1.0)
+    listed = [id(parameter) for group in groups for parameter in group["params"]]
+    assert len(listed) == len(set(listed)) == len(list(net.parameters()))
+    assert {group["name"].removesuffix(":plain") for group in groups} == {
+        "embeddings",
+        "trunk",
+        "head:score",
+        "head:other",
+        "head:tags",
+    }

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.task import cards_of, make_encoding, make_head, make_loss, make_metrics
+from trunkline.build.sharing import make_heads
+from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
@@ -129,7 +130,7 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
     """The seeded, untrained model; heads in the recipe's order."""
     torch.manual_seed(recipe.seed)
     trunk = TRUNKS.get(recipe.trunk.kind)(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **recipe.trunk.arguments)
-    return MultiTask(trunk, {name: make_head(card, trunk.width, encodings[name]) for name, card in cards.items()})
+    return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:

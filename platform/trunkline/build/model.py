@@ -3,7 +3,7 @@
 model/
     manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
-    heads/<task>/            head.safetensors, card.yaml
+    heads/<task>/            head.safetensors, card.yaml; a task that uses another's head has the card alone
     README.md                what it is, for people
 """
 
@@ -25,6 +25,7 @@ from trunkline.build.sharing import targets_beside
 from trunkline.build.task import make_encoding, make_head, make_metrics
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError
+from trunkline.models.heads.base import Head
 from trunkline.models.multitask import MultiTask
 from trunkline.predict import Model, ServedTask
 from trunkline.registry import TRUNKS
@@ -54,8 +55,9 @@ def write_model(
     for name, card in built.cards.items():
         place = temporary / "heads" / name
         place.mkdir(parents=True)
-        state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
-        (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
+        if built.model.owners[name] == name:
+            state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
+            (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
         (place / "card.yaml").write_text(card.portable, encoding="utf-8")
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
     manifest = {
@@ -89,19 +91,23 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     if "pretrained" in described:
         described["pretrained"] = str(folder / "trunk" / described["pretrained"])
     trunk = make(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **described)
-    heads, tasks = {}, {}
-    for name in manifest["tasks"]:
+    heads: dict[str, Head] = {}
+    tasks: dict[str, ServedTask] = {}
+    for name, about in manifest["tasks"].items():
         card = load_card(folder / "heads" / name / "card.yaml", with_data=False)
         encoding = make_encoding(card, tokenizer)
-        heads[name] = make_head(card, trunk.width, encoding)
-        try:
-            heads[name].load_state_dict(safetensors.torch.load_file(folder / "heads" / name / "head.safetensors"))
-        except (RuntimeError, SafetensorError) as error:
-            raise IntegrityError(
-                f"head.safetensors does not fit its card: {error}.", where=str(folder / "heads" / name)
-            ) from error
+        owner = about.get("head_of")
+        heads[name] = heads[owner] if owner else _open_head(folder / "heads" / name, make_head(card, trunk.width, encoding))
         tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))
     return Model(MultiTask(trunk, heads).eval(), tokenizer, tasks, manifest)
+
+
+def _open_head(folder: Path, head: Head) -> Head:
+    try:
+        head.load_state_dict(safetensors.torch.load_file(folder / "head.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise IntegrityError(f"head.safetensors does not fit its card: {error}.", where=str(folder)) from error
+    return head
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -131,9 +137,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _described(name: str, card: Card, built: Assembly) -> dict[str, Any]:
-    """What the manifest says of a task. partial: its rows are other tasks' too, and not all of them have a label for it."""
+    """What the manifest says of a task. partial: its rows are other tasks' too, and not all of them have a label for it.
+
+    head_of: the task, of an earlier place in the list, whose head it uses.
+    """
     about: dict[str, Any] = {"fingerprint": card.fingerprint(), "kind": card.head.kind}
-    return {**about, "partial": True} if name in targets_beside(built.cards) else about
+    about |= {"partial": True} if name in targets_beside(built.cards) else {}
+    owner = built.model.owners[name]
+    return about if owner == name else {**about, "head_of": owner}
 
 
 def _fill(model: MultiTask, parameters: Mapping[str, Tensor]) -> None:

@@ -53,6 +53,8 @@ def load_cards(recipe: Recipe, catalog: Catalog) -> dict[str, Card]:
             card = catalog.get(use.task, where=recipe.where("tasks", number))
             load_plugin(card)
             check_parts(card)
+            if card.head_of is not None:
+                catalog.path(card.head_of, where=card.where("head_of"))
             cards[use.task] = card
         except TrunklineError as error:
             problems.add(error)

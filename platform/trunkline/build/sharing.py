@@ -1,17 +1,22 @@
-"""Tasks over the same rows: who may share, and that all read the same tokens."""
+"""Tasks that share: rows of the same tokens, heads of the same kind and arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trunkline.data.encoding.base import Encoding
+from trunkline.build.task import head_wanted, make_head
+from trunkline.data.encoding.base import Encoding, shorten
 from trunkline.data.rows import Ragged
 from trunkline.data.store import SplitJob, StoredSplit
 from trunkline.errors import ConfigError, Problems
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
+
+if TYPE_CHECKING:
+    from trunkline.models.heads.base import Head
 
 
 def groups(cards: Mapping[str, Card]) -> dict[str, list[str]]:
@@ -53,6 +58,34 @@ def check_kinds(cards: Mapping[str, Card], encodings: Mapping[str, Encoding], to
                     )
                 )
     problems.raise_if_any()
+
+
+def make_heads(cards: Mapping[str, Card], width: int, encodings: Mapping[str, Encoding]) -> dict[str, Head]:
+    """Task -> head, in the order of the cards; one module for the tasks that share it, made where the first of them stands.
+
+    Raises ConfigError unless they are of one kind, with the same arguments.
+    """
+    owned = owners(cards, "head_of")
+    made: dict[str, Head] = {}
+    heads: dict[str, Head] = {}
+    for name, card in cards.items():
+        owner = owned.get(name, name)
+        if owner not in made:
+            made[owner] = make_head(cards[owner], width, encodings[owner])
+        if owner != name:
+            _check_same_head(card, cards[owner], head_wanted(card, encodings[name]), head_wanted(cards[owner], encodings[owner]))
+        heads[name] = made[owner]
+    return heads
+
+
+def _check_same_head(card: Card, owner: Card, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    wrong = [key for key in sorted({*own, *theirs}) if own.get(key) != theirs.get(key)]
+    if wrong:
+        told = "; ".join(f"{key} is {shorten(own.get(key))} here, {shorten(theirs.get(key))} there" for key in wrong)
+        raise ConfigError(
+            f"'{card.name}' can not use the head of '{owner.name}': {told}. Write the same, or leave head_of out.",
+            where=card.where("head_of"),
+        )
 
 
 def check_tokens(cards: Mapping[str, Card], jobs: Sequence[SplitJob], stored: Sequence[StoredSplit]) -> None:

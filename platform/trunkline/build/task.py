@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,10 +81,19 @@ def make_head(card: Card, width: int, encoding: Encoding) -> Head:
     """The head as the card, the encoding and the loss want it."""
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
-    asked = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
     with _placed(card, "head"):
-        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **asked, **given)
+        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **_asked(card, encoding), **given)
     return head
+
+
+def head_wanted(card: Card, encoding: Encoding) -> dict[str, Any]:
+    """All that tells a task's head from another: its kind, the card's arguments, what encoding and loss want of it."""
+    return {"kind": card.head.kind, **card.head_arguments, **encoding.head_arguments(), **_asked(card, encoding)}
+
+
+def _asked(card: Card, encoding: Encoding) -> Mapping[str, Any]:
+    asked: Mapping[str, Any] = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
+    return asked
 
 
 def make_loss(card: Card, encoding: Encoding) -> Loss:

@@ -15,7 +15,8 @@ class MultiTask(nn.Module):
     """Runs the trunk once over the pack and every head the pack names on its slice, in this model's fixed order.
 
     trunk: Batch -> hidden [N, D]. heads: task -> module (hidden [n, D], RowIndex) -> outputs. All ranks hold the same
-    tasks in the same order; the order is that of `heads`.
+    tasks in the same order; the order is that of `heads`. A module that stands for several tasks is kept once, under the first
+    of them, and called for each.
     """
 
     trunk: Trunk
@@ -23,11 +24,13 @@ class MultiTask(nn.Module):
     def __init__(self, trunk: Trunk, heads: Mapping[str, Head]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = nn.ModuleDict({_key(task): head for task, head in heads.items()})
+        first: dict[int, str] = {}
+        self.owners = {task: first.setdefault(id(head), task) for task, head in heads.items()}
+        self.heads = nn.ModuleDict({_key(task): heads[task] for task in first.values()})
         self.tasks = list(heads)
 
     def head(self, task: str) -> Head:
-        found = self.heads[_key(task)]
+        found = self.heads[_key(self.owners[task])]
         assert isinstance(found, Head)
         return found
 
