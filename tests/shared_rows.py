@@ -80,3 +80,25 @@ def change(folder: Path, task: str, old: str, new: str) -> None:
     card = folder / "tasks" / task / "card.yaml"
     assert old in card.read_text()
     card.write_text(card.read_text().replace(old, new))
+
+
+JOINT = """
+name: talk
+data: {format: jsonl, rows: ../topic/rows.jsonl, split: {by: text, validation: 25, test: 0}}
+inputs: [words]
+head:
+  kind: joint
+  parts:
+    intent: {kind: classification, target: label, labels: [water, land], metrics: [accuracy]}
+    slots: {kind: tagging, target: tags, labels: [short, long], loss: {kind: crf}, metrics: [accuracy]}
+weight: 0.5
+"""
+
+
+def write_joint(folder: Path, given: list[dict[str, object]] | None = None) -> Path:
+    """The project with a joint task beside, which its recipe trains."""
+    recipe = write_project(folder, given)
+    (folder / "tasks" / "talk").mkdir()
+    (folder / "tasks" / "talk" / "card.yaml").write_text(JOINT.lstrip())
+    recipe.write_text(recipe.read_text().replace("[score, topic, tags]", "[score, {task: talk, weight: 0.25}]"))
+    return recipe

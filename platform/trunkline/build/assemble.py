@@ -26,7 +26,7 @@ from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
 from trunkline.tasks.card import Card
-from trunkline.tasks.sharing import owners
+from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
 
 
@@ -67,7 +67,7 @@ def assemble(run: Path) -> Assembly:
     """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
     recipe = load_recipe(run / "recipe.yaml")
     kept = cards_of(run / "cards")
-    cards = {use.task: kept[use.task] for use in recipe.tasks}
+    cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
@@ -120,8 +120,10 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping
 
 
 def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
-    """The recipe's weight of a task goes before its card's."""
-    weights = [use.weight if use.weight is not None else cards[use.task].weight for use in recipe.tasks]
+    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'."""
+    stated = {use.task: use.weight for use in recipe.tasks}
+    said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
+    weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
     made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
     return made
 

@@ -32,6 +32,7 @@ from trunkline.registry import TRUNKS
 from trunkline.tasks.card import Card, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
+from trunkline.tasks.sharing import joined
 
 SCHEMA_VERSION = 1
 
@@ -66,6 +67,7 @@ def write_model(
         "max_length": built.tokenizer.max_length,
         "truncate": built.tokenizer.truncate,
         "tasks": {name: _described(name, card, built) for name, card in built.cards.items()},
+        "joint": joined(built.cards),
         "results": list(results),
         "lineage": dict(lineage),
         "files": {str(path.relative_to(temporary)): _entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
@@ -83,7 +85,7 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     folder = Path(folder)
     manifest = read_manifest(folder)
     if catalog is not None:
-        for name in set(manifest["tasks"]) & set(catalog.names()):
+        for name in {*manifest["tasks"], *manifest.get("joint", {})} & set(catalog.names()):
             load_plugin(load_card(catalog.path(name)))
     tokenizer = Tokenizer.load(folder / "trunk", max_length=manifest["max_length"], truncate=manifest["truncate"])
     described = dict(manifest["trunk"])

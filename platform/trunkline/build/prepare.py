@@ -28,7 +28,7 @@ from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTI
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
-from trunkline.tasks.sharing import owners
+from trunkline.tasks.sharing import owners, tasks_of
 
 TOKENIZER_VERSION = 1
 Say = Callable[[str], None]
@@ -46,16 +46,18 @@ def load_cards(recipe: Recipe, catalog: Catalog) -> dict[str, Card]:
     cards: dict[str, Card] = {}
     for number, use in enumerate(recipe.tasks):
         try:
-            if use.task in cards:
-                raise ConfigError(
-                    f"task '{use.task}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number)
-                )
-            card = catalog.get(use.task, where=recipe.where("tasks", number))
-            load_plugin(card)
-            check_parts(card)
-            if card.head_of is not None:
-                catalog.path(card.head_of, where=card.where("head_of"))
-            cards[use.task] = card
+            stated = catalog.get(use.task, where=recipe.where("tasks", number))
+            load_plugin(stated)
+            check_parts(stated)
+            for card in map(catalog.resolved, tasks_of(stated)):
+                check_parts(card)
+                if card.name in cards:
+                    raise ConfigError(
+                        f"task '{card.name}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number)
+                    )
+                if card.head_of is not None:
+                    catalog.get(card.head_of, where=card.where("head_of"))
+                cards[card.name] = card
         except TrunklineError as error:
             problems.add(error)
     problems.raise_if_any()
@@ -208,8 +210,8 @@ def _write_run(
     recipe: Recipe, run: Path, cards: Mapping[str, Card], tokenizer: Tokenizer, jobs: list[SplitJob], stored: list[StoredSplit]
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
-    for name, card in {**{card.host.name: card.host for card in cards.values()}, **cards}.items():
-        folder = run / "cards" / name
+    for card in {one.whole.name: one.whole for task in cards.values() for one in (task.host, task)}.values():
+        folder = run / "cards" / card.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "card.yaml").write_text(card.text, encoding="utf-8")
         if card.plugin is not None:

@@ -22,7 +22,7 @@ from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, SOURCES
 from trunkline.tasks.card import Card, check_parts, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
-from trunkline.tasks.sharing import resolved
+from trunkline.tasks.sharing import resolved_all
 
 if TYPE_CHECKING:
     from trunkline.losses.base import Loss
@@ -145,10 +145,14 @@ def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metri
 
 def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: int = 100) -> list[str]:
     """What `task check` reports: parts, splits, and that the first rows of every split encode. Raises TrunklineError."""
-    if catalog is not None:
+    if card.rows_of is not None and card.host is card:
+        if catalog is None:
+            raise ConfigError(f"task '{card.rows_of}' can not be opened from here.", where=card.where("rows_of"))
         card = catalog.resolved(card)
-    elif card.rows_of is not None:
-        raise ConfigError(f"task '{card.rows_of}' can not be opened from here.", where=card.where("rows_of"))
+    if card.parts:
+        find = resolved_all({card.name: card}).__getitem__ if card.rows_of is None else catalog.get if catalog else None
+        assert find is not None
+        return [line for part in card.parts.values() for line in check_task(find(part.name), catalog, tokenizer, rows)]
     load_plugin(card)
     check_parts(card)
     source = open_source(card, catalog)
@@ -173,8 +177,8 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
 
 
 def cards_of(folder: Path) -> dict[str, Card]:
-    """The cards kept in a run or model folder, `<folder>/<task>/card.yaml`, with their plugins loaded; in name order."""
+    """The cards kept in a run or model folder, `<folder>/<task>/card.yaml`, and the parts of joint ones; plugins are loaded."""
     cards = {path.parent.name: load_card(path) for path in sorted(folder.glob("*/card.yaml"))}
     for card in cards.values():
         load_plugin(card)
-    return {name: resolved(card, lambda other, _: cards[other]) for name, card in cards.items()}
+    return resolved_all(cards)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -36,7 +36,12 @@ class MultiTask(nn.Module):
 
     def answer(self, task: str, batch: Batch) -> Tensor:
         """One task's answers on its slice, first dimension targets (or rows); small enough to gather."""
-        return self.head(task).answer(batch.states(task, self.trunk(batch)), batch.index(task))
+        return self.answers([task], batch)[task]
+
+    def answers(self, tasks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
+        """The answers of several tasks from one pass through the trunk."""
+        hidden = self.trunk(batch)
+        return {task: self.head(task).answer(batch.states(task, hidden), batch.index(task)) for task in tasks}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""

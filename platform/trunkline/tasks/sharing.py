@@ -21,11 +21,31 @@ def resolved(card: Card, find: Callable[[str, str], Card]) -> Card:
         if last.rows_of in [one.name for one in chain]:
             path = " -> ".join([*(one.name for one in chain), last.rows_of])
             raise ConfigError(f"rows are asked for in a circle: {path}. One of them needs data.", where=last.where("rows_of"))
-        chain.append(find(last.rows_of, last.where("rows_of")))
+        chain.append(tasks_of(find(last.rows_of, last.where("rows_of")))[0])
     host = chain.pop()
     while chain:
         host = chain.pop().sharing(host)
     return host
+
+
+def resolved_all(cards: Mapping[str, Card]) -> dict[str, Card]:
+    """Loaded cards and the parts of the joint ones, by name, each with the data of the task it shares rows with."""
+    known = {**cards, **{part.name: part for card in cards.values() for part in card.parts.values()}}
+    return {name: resolved(card, lambda other, _: known[other]) for name, card in known.items()}
+
+
+def tasks_of(card: Card) -> list[Card]:
+    """The tasks a card stands for: itself, or the parts of a joint card."""
+    return list(card.parts.values()) or [card]
+
+
+def joined(cards: Mapping[str, Card]) -> dict[str, dict[str, str]]:
+    """Joint card -> part -> task, for those that have a part among the cards."""
+    found: dict[str, dict[str, str]] = {}
+    for name, card in cards.items():
+        if card.whole is not card:
+            found.setdefault(card.whole.name, {})[name.removeprefix(f"{card.whole.name}_")] = name
+    return found
 
 
 def owners(cards: Mapping[str, Card], what: Literal["rows_of", "head_of"]) -> dict[str, str]:
