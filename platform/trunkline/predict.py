@@ -68,18 +68,29 @@ class Model:
         encodings = {name: self.tasks[name].encoding for name in encoded}
         tables = {name: Table(own, encodings[name].collate, encodings[name].dummy()) for name, own in encoded.items()}
         answers: dict[str, list[dict[str, Any]]] = {name: [{} for _ in rows] for name in encoded}
-        for batch in self._packs(tables):
-            found = self.network.answers(list(tables), batch.to(self.device))
-            for name, summary in found.items():
-                part = batch.tasks[name]
-                if part.dummy:
-                    continue
-                decoded = encodings[name].decode(summary.float().cpu().numpy(), encoded[name].take(part.row_ids))
-                for row, answer in zip(part.row_ids, decoded, strict=True):
-                    answers[name][row] = answer
+        for name, row_ids, outputs in self._outputs(tables):
+            decoded = encodings[name].decode(outputs, encoded[name].take(row_ids))
+            for row, answer in zip(row_ids, decoded, strict=True):
+                answers[name][row] = answer
         if task in self.joint:
             return [{part: answers[name][row] for part, name in parts.items()} for row in range(len(rows))]
         return answers[task]
+
+    def scores(self, task: str, rows: Sequence[Row]) -> np.ndarray:
+        """What the head gives, for a task that gives one thing for each row: logits [n, C] or numbers [n, ...], in order."""
+        encoding = self.task(task).encoding
+        encoded = encoding.encode(_columns(rows, encoding), with_targets=False)
+        found = list(self._outputs({task: Table(encoded, encoding.collate, encoding.dummy())}))
+        order = np.concatenate([row_ids for _, row_ids, _ in found]).argsort()
+        scores: np.ndarray = np.concatenate([outputs for _, _, outputs in found])[order]
+        return scores
+
+    def _outputs(self, tables: Mapping[str, Table]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(task, row ids, the head's answers) pack by pack."""
+        for batch in self._packs(tables):
+            for name, summary in self.network.answers(list(tables), batch.to(self.device)).items():
+                if not batch.tasks[name].dummy:
+                    yield name, batch.tasks[name].row_ids, summary.float().cpu().numpy()
 
     def _encoded(self, tasks: Sequence[str], rows: Sequence[Row]) -> dict[str, Rows]:
         """The rows as each task reads them: the same tokens."""

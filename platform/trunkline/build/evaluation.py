@@ -51,7 +51,7 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     if split not in source.splits():
         raise ConfigError(f"task '{name}' has no {split} rows. {nearest(split, source.splits())}", where=str(card.path))
     beside = (card.target,) if model.manifest["tasks"][name].get("partial") else ()
-    jobs = [SplitJob(name, source, wanted, served.encoding, reading(card), None, beside) for wanted in ("train", split)]
+    jobs = [SplitJob(name, source, wanted, served.encoding, reading(card), (), beside) for wanted in ("train", split)]
     train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
     say(f"{name}: {len(judged_split)} {split} rows")
     table, trained = (Table(stored.rows, served.encoding.collate, served.encoding.dummy()) for stored in (judged_split, train))

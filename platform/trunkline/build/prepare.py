@@ -15,7 +15,8 @@ import filelock
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
-from trunkline.build.task import make_encoding, make_loss, make_metrics, open_source, reading, task_text
+from trunkline.build.task import extras, make_encoding, make_loss, make_metrics, open_source, reading, task_text
+from trunkline.build.teacher import taught
 from trunkline.config import Recipe
 from trunkline.data.fingerprint import digest
 from trunkline.data.sources.base import Source, TaskText
@@ -102,8 +103,17 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     make_weighting(recipe, cards)
     make_model(recipe, cards, encodings, tokenizer)
     beside = targets_beside(cards)
+    sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
     jobs = [
-        SplitJob(name, sources[name], split, encodings[name], reading(card), card.row_weight, beside.get(name, ()))
+        SplitJob(
+            name,
+            sources[name],
+            split,
+            encodings[name],
+            reading(card),
+            extras(card, encodings[name], split),
+            beside.get(name, ()),
+        )
         for name, card in cards.items()
         for split in sources[name].splits()
     ]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trunkline.batch import ROW_WEIGHT
 from trunkline.data.encoding.base import Encoding
+from trunkline.data.gathered import TEACHER, TEACHER_COLUMN, Extra, row_weights
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.store import SplitJob
@@ -69,6 +71,16 @@ def reading(card: Card) -> Reading:
     return Reading(dict(card.data.columns), card.data.on_null, dict(card.data.lists), tuple(card.data.nulls))
 
 
+def extras(card: Card, encoding: Encoding, split: str) -> tuple[Extra, ...]:
+    """The columns that become targets beside the encoding's: the rows' weights, and for training a teacher's scores."""
+    found = [] if card.row_weight is None else [Extra(ROW_WEIGHT, card.row_weight, row_weights)]
+    if card.teacher is not None and split == "train":
+        form = card.teacher.form
+        read = functools.partial(encoding.teacher_scores, form=form)
+        found.append(Extra(TEACHER, card.teacher.column or TEACHER_COLUMN, read, form))
+    return tuple(found)
+
+
 def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
@@ -102,21 +114,33 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
     kind, given = _loss_kind(card, encoding), card.loss.arguments if card.loss else {}
     with _placed(card, "loss"):
         loss: Loss = LOSSES.get(kind)(**given)
-        _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+        _, dummy = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+        targets = {*dummy, *([TEACHER] if card.teacher is not None else [])}
         taken = inspect.signature(HEADS.get(card.head.kind)).parameters
         fitting = [
             name
             for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
-            if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
+            if part.fits(targets) and part.asks.keys() <= taken.keys()
         ]
         if kind not in fitting:
             raise ConfigError(f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}")
+        if not loss.needs <= targets:
+            raise ConfigError(f"the loss within '{kind}' does not fit a {card.head.kind} task. Name another.")
         loss.check(encoding.head_arguments())
+    if card.teacher is not None and (TEACHER not in loss.needs or not encoding.learns_from_teacher):
+        raise ConfigError(_no_teacher(card, kind, encoding), where=card.where("teacher"))
     return loss
 
 
+def _no_teacher(card: Card, kind: str, encoding: Encoding) -> str:
+    if encoding.learns_from_teacher:
+        return f"loss '{kind}' does not learn from a teacher. Write loss: {{kind: distillation, of: {kind}}}."
+    kinds = [name for name in ENCODINGS.names() if ENCODINGS.get(name).learns_from_teacher]
+    return f"a {card.head.kind} task learns from no teacher. Those that do: {', '.join(kinds)}."
+
+
 def _loss_kind(card: Card, encoding: Encoding) -> str:
-    return card.loss.kind if card.loss else encoding.default_loss
+    return card.loss.kind if card.loss else encoding.default_loss if card.teacher is None else "distillation"
 
 
 @contextlib.contextmanager
@@ -167,7 +191,8 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
-        job = SplitJob(card.name, source, split, encoding, reading(card), card.row_weight, sharing)
+        known = tuple(extra for extra in extras(card, encoding, split) if extra.column != TEACHER_COLUMN)
+        job = SplitJob(card.name, source, split, encoding, reading(card), known, sharing)
         picked, gathered = job.select(chunk), job.gathered()
         gathered.add(picked.take(range(min(rows, len(picked)))))
         encoded = gathered.rows()

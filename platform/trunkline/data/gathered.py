@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
-from trunkline.batch import ROW_WEIGHT
-from trunkline.data.encoding.base import Encoding, refuse
+from trunkline.data.encoding.base import Encoding, Where, refuse
+from trunkline.data.encoding.scores import number
 from trunkline.data.rows import Rows, amid, join
 from trunkline.data.sources.base import Chunk
 
+TEACHER: Final = "teacher"
+TEACHER_COLUMN: Final = "a teacher's scores"  # of a model; no column of a file is called so
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A column beside the target: name of the target it becomes, and how its values are read. form: what else decides them.
+
+    read: (column, values, where) -> one value per row. Raises DataError for those that do not fit.
+    """
+
+    name: str
+    column: str
+    read: Callable[[str, Sequence[Any], Where], np.ndarray]
+    form: str = ""
+
+    def key(self) -> list[str]:
+        return [self.name, self.column, self.form]
+
 
 class Gathered:
-    """Chunks in, Rows out. row_weight: the column of the rows' weights, or None.
+    """Chunks in, Rows out. extras: columns of which every row with a label has a value.
 
     partial: a row whose target is None stays, with count 0, for other tasks learn from it; without it there is none.
     """
 
-    def __init__(self, encoding: Encoding, *, row_weight: str | None = None, partial: bool = False) -> None:
-        self.encoding, self.row_weight = encoding, row_weight
+    def __init__(self, encoding: Encoding, *, extras: Sequence[Extra] = (), partial: bool = False) -> None:
+        self.encoding, self.extras = encoding, extras
         self.target = encoding.target if partial else None
         self.learned: list[Rows] = []
         self.others: list[Rows] = []
@@ -51,9 +71,9 @@ class Gathered:
             return places(chosen[row])
 
         rows = self.encoding.encode(mine.columns, where=where, with_targets=with_targets)
-        if self.row_weight is not None and with_targets:
-            weights = _weights(self.row_weight, mine.columns[self.row_weight], where)
-            rows = dataclasses.replace(rows, targets={**rows.targets, ROW_WEIGHT: weights})
+        if self.extras and with_targets:
+            more = {extra.name: extra.read(extra.column, mine.columns[extra.column], where) for extra in self.extras}
+            rows = dataclasses.replace(rows, targets={**rows.targets, **more})
         parts.append(rows)
 
     def rows(self) -> Rows | None:
@@ -64,19 +84,10 @@ class Gathered:
         return amid(learned, np.concatenate(self.places), join(self.others)) if self.others else learned
 
 
-def _weights(column: str, values: Sequence[Any], where: Callable[[int], str]) -> np.ndarray:
+def row_weights(column: str, values: Sequence[Any], where: Where) -> np.ndarray:
     """Weights as float32 [n]. Raises DataError that shows the first values that are no finite number from 0 up."""
-    numbers = np.array([_number(value) for value in values], np.float64)
+    numbers = np.array([number(value) for value in values], np.float64)
     bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0) & (numbers <= np.finfo(np.float32).max)))
     if len(bad):
         refuse(column, "has row weights that are no finite number from 0 up", bad.tolist(), values, where, "Mend or drop them.")
     return numbers.astype(np.float32)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return float("nan")
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return float("nan")

@@ -22,7 +22,7 @@ import pyarrow.ipc
 from trunkline import durable
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import content_hash, digest
-from trunkline.data.gathered import Gathered
+from trunkline.data.gathered import Extra, Gathered
 from trunkline.data.rows import Ragged, Rows, Target
 from trunkline.data.sources.base import Chunk, Reading, Source
 from trunkline.errors import DataError, IntegrityError, Problems, TrunklineError
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 class SplitJob:
     """One split to be tokenised. name: of the task, as the folder is called; reading: columns and what a null means.
 
-    row_weight: a column of the rows' weights. beside: where tasks share their rows, the target column of each, None for one that
-    has none: a row then stays if any of them has a label there, and a task without one has count 0.
+    extras: columns that become targets beside the encoding's. beside: where tasks share their rows, the target column of each,
+    None for one that has none: a row then stays if any of them has a label there, and a task without one has count 0.
     """
 
     name: str
@@ -46,22 +46,22 @@ class SplitJob:
     split: str
     encoding: Encoding
     reading: Reading = field(default_factory=Reading)
-    row_weight: str | None = None
+    extras: tuple[Extra, ...] = ()
     beside: tuple[str | None, ...] = ()
 
     def key(self) -> str:
         """A hash of everything that decides the stored rows."""
         source = [STORE_VERSION, self.source.fingerprint(self.split), self.split, self.reading.key(), self.encoding.key()]
-        more = {"row_weight": self.row_weight, "beside": sorted({str(target) for target in self.beside})}
+        more = {"extras": [extra.key() for extra in self.extras], "beside": sorted({str(target) for target in self.beside})}
         return digest([*source, *([more] if any(more.values()) else [])])
 
     def select(self, chunk: Chunk) -> Chunk:
         """The columns wanted, without the rows nobody has a label for. Raises DataError for a null where none is allowed."""
-        weight = [] if self.row_weight is None else [self.row_weight]
+        more = [extra.column for extra in self.extras]
         if not self.beside:
-            return self.reading.select(chunk, (*self.encoding.wanted, *weight))
+            return self.reading.select(chunk, (*self.encoding.wanted, *more))
         targets = [target for target in self.beside if target is not None]
-        picked = self.reading.select(chunk, self.encoding.inputs, optional=(*targets, *weight))
+        picked = self.reading.select(chunk, self.encoding.inputs, optional=(*targets, *more))
         if len(targets) < len(self.beside):
             return picked
         labels = [picked.columns[name] for name in targets]
@@ -72,7 +72,7 @@ class SplitJob:
         return picked
 
     def gathered(self) -> Gathered:
-        return Gathered(self.encoding, row_weight=self.row_weight, partial=bool(self.beside))
+        return Gathered(self.encoding, extras=self.extras, partial=bool(self.beside))
 
 
 @dataclass(frozen=True)

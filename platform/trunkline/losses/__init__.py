@@ -14,4 +14,5 @@ LOSSES = {
     "heteroscedastic": "regression",
     "crf": "tagging",
     "in_batch": "ranking",
+    "distillation": "distillation",
 }

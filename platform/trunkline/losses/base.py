@@ -30,6 +30,11 @@ class Loss(nn.Module):
         """Whether rows that carry these targets have all it reads."""
         return cls.reads <= set(targets)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The targets it reads, made as it is: one that wraps another reads the other's too."""
+        return self.reads
+
     def check(self, sizes: Mapping[str, Any]) -> None:
         """Raises ConfigError if its own arguments do not fit the task. sizes: the encoding's `head_arguments`."""
         del sizes

@@ -16,7 +16,7 @@ from trunkline.document.schema import Findings, Names, Part, Strict, check_versi
 from trunkline.errors import ConfigError, nearest
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, REQUIRED, SOURCES, Registry
 from trunkline.tasks.parts import check_joint, part_views
-from trunkline.tasks.section import INPUTS_ARE, NOWHERE, ROWS_ARE, Data, check_data
+from trunkline.tasks.section import INPUTS_ARE, NOWHERE, ROWS_ARE, Data, Teacher, check_data
 
 SCHEMA_VERSION: Final = 1
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -56,6 +56,7 @@ class Card(Strict):
     inputs: Names = Field(default=[], validate_default=False, min_length=1, max_length=2, description=INPUTS_ARE)
     target: str | None = None
     row_weight: str | None = Field(default=None, description="a column of numbers from 0 up: factor of the row's loss")
+    teacher: Teacher | None = Field(default=None, description="a column of scores to learn from, or {model: folder}")
     head: Part = Field(description="the kind of task, such as {kind: classification, labels: [yes, no]}")
     head_of: str | None = Field(default=None, description="a task of the same kind and arguments, whose head this task uses")
     loss: Part | None = None

@@ -8,7 +8,7 @@ from trunkline.document.reader import Document, Route
 from trunkline.document.schema import Findings
 
 JOINT: Final = "joint"
-PART_KEYS = ("target", "loss", "metrics", "head_of")
+PART_KEYS = ("target", "loss", "metrics", "teacher", "head_of")
 PARTS_ARE = "{topic: {kind: classification, target: topic, labels: [a, b]}, tags: {kind: tagging, target: tags, labels: [O, X]}}"
 
 

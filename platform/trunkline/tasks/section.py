@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from trunkline.document.schema import Findings, Names, Open, Strict
+from trunkline.document.schema import Findings, Names, Open, Short, Strict
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
@@ -43,6 +43,26 @@ class Data(Open):
         """What the card names for each split."""
         named = {"train": self.train, "validation": self.validation, "test": self.test, "rows": self.rows}
         return {split: list(paths) for split, paths in named.items() if paths is not None}
+
+
+class Teacher(Short, Strict):
+    """Whose scores the task learns from beside its labels: a column, or a model that scores the rows before training.
+
+    form: what a column's scores are. task: the model's task, by default the one of this card's name.
+    """
+
+    column: str | None = Field(default=None, min_length=1)
+    form: Literal["logits", "probabilities"] = "logits"
+    model: str | None = Field(default=None, min_length=1, description="a model folder, relative to the card")
+    task: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> Teacher:
+        if (self.column is None) == (self.model is None):
+            raise ValueError("a teacher is a column of scores, or the folder of a model: give one of the two.")
+        if self.task is not None and self.model is None:
+            raise ValueError("task names the task of a model. Give the model too.")
+        return self
 
 
 NOWHERE: Final = Data(format="none")

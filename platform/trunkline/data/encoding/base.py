@@ -31,8 +31,8 @@ class Encoding(ABC):
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
     a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
     into a pack. target_is_text: the target column is text the trunk reads. keeps_tokens: a pack gets a row's tokens as they are
-    stored, which tasks that share rows need. version: raised when the same columns become other
-    rows than before.
+    stored, which tasks that share rows need. learns_from_teacher: `teacher_scores` is written.
+    version: raised when the same columns become other rows than before.
     """
 
     records_given: ClassVar[frozenset[str]]
@@ -43,6 +43,7 @@ class Encoding(ABC):
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
     keeps_tokens: ClassVar[bool] = True
+    learns_from_teacher: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None) -> None:
@@ -120,6 +121,11 @@ class Encoding(ABC):
     @abstractmethod
     def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """One prediction per row in the user's words, from what the head's `answer` gave for these rows."""
+
+    def teacher_scores(self, column: str, values: Sequence[Any], where: Where, *, form: str) -> np.ndarray:
+        """A column of another model's scores as the target `teacher`, of the shape of the head's outputs. form: logits or
+        probabilities, where the kind has both. Raises DataError for values that do not fit."""
+        raise NotImplementedError(f"{column}, {len(values)} {form}: {type(self).__name__} learns from no teacher")
 
     def aside_of(self, rows: Rows, row_ids: np.ndarray) -> dict[str, Target]:
         """The targets of these rows that lie aside."""
