@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all check format clean
+.PHONY: help install demo minilm test test-all check format readme clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,6 +47,9 @@ check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 format: $(READY)  ## bring the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+readme: $(READY)  ## write the tables of parts in README.md and docs/parts.md anew, from the registry
+	@$(BIN)/python docs/tables.py
 
 clean:  ## remove .venv and caches; runs in outputs/ and their tokenised data in .trunkline/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist platform/*.egg-info

@@ -5,6 +5,7 @@ Every case has its plain reference: the mean over all targets, written out row b
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trunkline.losses.classification import CrossEntropy
 from trunkline.models.heads.classification import Classification
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
-from trunkline.registry import HEADS, LOSSES
+from trunkline.registry import ENCODINGS, HEADS, LOSSES
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.explicit import Explicit
 from trunkline.training.engine import Engine
@@ -53,6 +54,10 @@ class Case:
 def _log_p(outputs: Tensor, targets: Targets, row: int) -> tuple[int, Tensor]:
     label = int(targets["labels"][row])
     return label, outputs[row, label] - outputs[row].exp().sum().log()
+
+
+def _plain_log_p(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    return -_log_p(outputs, targets, row)[1]
 
 
 def _weighted(outputs: Tensor, targets: Targets, row: int) -> Tensor:
@@ -117,6 +122,65 @@ def _distilled(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return -0.5 * log_p + 0.5 * 4 * (wanted * (wanted / student).log()).sum()
 
 
+def _smoothed(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    _, log_p = _log_p(outputs, targets, row)
+    every = outputs[row] - outputs[row].exp().sum().log()
+    return -0.9 * log_p - 0.1 / len(every) * every.sum()
+
+
+def _pairs(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Targets, int], Tensor]:
+    """The mean over a list's pairs of different grade of value(lead of the better one)."""
+
+    def plain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+        scores, grades = _list(outputs, targets, row)
+        pairs = [(i, j) for i, j in itertools.permutations(range(len(grades)), 2) if grades[i] > grades[j]]
+        return torch.stack([value(scores[i] - scores[j]) for i, j in pairs]).mean()
+
+    return plain
+
+
+def _list(outputs: Tensor, targets: Targets, row: int) -> tuple[list[Tensor], list[float]]:
+    slots = [slot for slot in targets["slots"][row].tolist() if slot >= 0]
+    return [outputs[slot] for slot in slots], targets["grades"][row].tolist()[: len(slots)]
+
+
+def _first_place(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    scores, grades = _list(outputs, targets, row)
+    wanted, given = torch.tensor(grades).exp(), torch.stack(scores).exp()
+    return -(wanted / wanted.sum() * (given / given.sum()).log()).sum()
+
+
+def _draws(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    scores, grades = _list(outputs, targets, row)
+    values = []
+    for own, grade in zip(scores, grades, strict=True):
+        worse = [other.exp() for other, given in zip(scores, grades, strict=True) if given < grade]
+        if worse:
+            values.append((own.exp() + torch.stack(worse).sum()).log() - own)
+    return torch.stack(values).mean()
+
+
+def _lambda(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    scores, grades = _list(outputs, targets, row)
+    rank = {slot: 1 + place for place, slot in enumerate(sorted(range(len(scores)), key=lambda i: -scores[i].item()))}
+    best = sum((2**grade - 1) / np.log2(2 + place) for place, grade in enumerate(sorted(grades, reverse=True)))
+    values = []
+    for i, j in itertools.permutations(range(len(grades)), 2):
+        if grades[i] > grades[j]:
+            change = (2 ** grades[i] - 2 ** grades[j]) * abs(1 / np.log2(1 + rank[i]) - 1 / np.log2(1 + rank[j])) / best
+            values.append(change * (1 + (scores[j] - scores[i]).exp()).log())
+    return torch.stack(values).sum()
+
+
+def _span(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    """Start and end of one question, every place of all its windows summed up one by one."""
+    begins = [*(targets["place"] == 0).nonzero().flatten().tolist(), len(outputs)]
+    own = slice(begins[row], begins[row + 1])
+    every = outputs[own].exp().sum(0)
+    right = [outputs[own, side].exp()[targets[name][own] == 1].sum() for side, name in enumerate(("is_start", "is_end"))]
+    return -(torch.stack(right) / every).log().mean()
+
+
 LABELS, CLASSES = {"num_labels": C}, "classification"
 CASES = {
     case.name or case.loss: case
@@ -147,20 +211,48 @@ CASES = {
         Case("log_cosh", {}, "regression", {"num_values": M}, _number(lambda e: e.cosh().log())),
         Case("heteroscedastic", {}, "regression", {"num_values": M}, _gaussian),
         Case("crf", {}, "tagging", LABELS, _chain),
+        Case("cross_entropy", {"label_smoothing": 0.1}, "generation", {"num_outputs": 6, "max_target": 5}, _smoothed,
+             "generation"),
+        Case("pairwise_logistic", {}, "ranking", {}, _pairs(lambda lead: (1 + (-lead).exp()).log())),
+        Case("margin", {"margin": 0.5}, "ranking", {}, _pairs(lambda lead: torch.relu(0.5 - lead))),
+        Case("listnet", {}, "ranking", {}, _first_place),
+        Case("listmle", {}, "ranking", {}, _draws),
+        Case("lambdarank", {}, "ranking", {}, _lambda),
+        Case("span", {}, "span", {}, _span),
+        Case("cross_entropy", {}, "causal_language", {"vocab_size": laws.VOCAB}, _plain_log_p, "causal_language"),
+        Case("cross_entropy", {}, "bilm", {"vocab_size": laws.VOCAB}, _plain_log_p, "bilm"),
+        Case("cross_entropy", {}, "replaced_token", {"num_labels": C}, _plain_log_p, "replaced_token"),
     )
 }  # fmt: skip
 
 
 def collate(rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     tokens, targets = laws.collate(rows, keys)
+    grades = rows.targets.get("grades")
+    if isinstance(grades, Ragged):
+        slots = [np.arange(a, b) for a, b in itertools.pairwise(grades.starts)]
+        width = int(grades.lengths.max())
+        filled = [[np.append(v, np.full(width - len(s), -1)) for v in (s, grades.values[s])] for s in slots]
+        return tokens, {"slots": np.stack([s for s, _ in filled]), "grades": np.stack([g for _, g in filled])}
     lengths = [value.lengths for value in rows.targets.values() if isinstance(value, Ragged)]
     return tokens, targets | ({"place": np.concatenate([np.arange(length) for length in lengths[0]])} if lengths else {})
+
+
+def _twice(texts: list[list[int]]) -> Rows:
+    """Rows of two trunk rows each: every token but the last guesses the next one, every one but the first the one before."""
+    places = [[*range(len(t) - 1), *range(len(t) + 1, 2 * len(t))] for t in texts]
+    labels = [[*t[1:], *t[:-1]] for t in texts]
+    halves = Ragged.of([[len(text)] * 2 for text in texts])
+    rows = rows_of([text * 2 for text in texts], positions=Ragged.of(places), labels=Ragged.of(labels))
+    return Rows(rows.tokens, halves, halves, rows.counts, rows.targets)
 
 
 def tables(kind: str) -> dict[str, Table]:
     rng = np.random.default_rng(0)
     texts = [rng.integers(5, laws.VOCAB, rng.integers(3, 20)).tolist() for _ in range(laws.ROWS)]
     places = [list(range(0, len(text), 4)) for text in texts]  # one to five words a row
+    steps = Ragged.of([list(range(len(text) - 1)) for text in texts])
+    whole = Ragged.of([list(range(len(text))) for text in texts])
     labels = rng.choice(C, laws.ROWS, p=[0.7, 0.2, 0.1])
     made: dict[str, dict[str, np.ndarray | Ragged]] = {
         "classification": {
@@ -169,17 +261,47 @@ def tables(kind: str) -> dict[str, Table]:
         },
         "multilabel": {"label_set": rng.integers(0, 2, (laws.ROWS, C)).astype(np.uint8)},
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
+        "generation": {"labels": Ragged.of([rng.integers(0, 6, 1 + len(own)) for own in places])},
         "tagging": {"positions": Ragged.of(places), "labels": Ragged.of([rng.integers(0, C, len(own)) for own in places])},
+        "causal_language": {"positions": steps, "labels": Ragged.of([text[1:] for text in texts])},
+        "replaced_token": {"positions": whole, "labels": Ragged.of([[token % C for token in text] for text in texts])},
     }
-    found = {"anchor": rows_of(texts, labels=labels), "subject": rows_of(texts, **made[kind])}
-    return {name: Table(rows, collate, rows.take(np.array([0]))) for name, rows in found.items()}
+    own = {"ranking": graded, "span": windowed, "bilm": _twice}.get(kind)
+    subject = own(texts) if own else rows_of(texts, **made[kind])
+    found = {"anchor": (rows_of(texts, labels=labels), (0,)), "subject": (subject, ENCODINGS.get(kind).sight)}
+    return {name: Table(rows, collate, rows.take(np.array([0])), sight) for name, (rows, sight) in found.items()}
+
+
+def graded(texts: list[list[int]]) -> Rows:
+    """Each text a list of two to seven candidates: pieces of three tokens, what is left, and a last one."""
+    rng = np.random.default_rng(1)
+    pieces = [[3] * (len(text) // 3 - 1) + [len(text) - len(text) // 3 * 3 + 2, 1] for text in texts]
+    grades = [rng.permutation([0, 1, *rng.integers(0, 3, len(own) - 2)]) for own in pieces]
+    lengths = Ragged.of(pieces)
+    return Rows(Ragged.of(texts), lengths, lengths, np.ones(len(texts), np.int32), {"grades": Ragged.of(grades, np.float32)})
+
+
+def windowed(texts: list[list[int]]) -> Rows:
+    """Rows of one to three windows; the places are the first token and most others, one or two of them gold."""
+    rng = np.random.default_rng(2)
+    tokens = Ragged.of(texts)
+    cuts = [sorted({0, *rng.integers(1, len(text), 2).tolist()}) for text in texts]
+    lengths = Ragged.of([np.diff([*own, len(text)]) for own, text in zip(cuts, texts, strict=True)])
+    places = [
+        [place for place in range(len(text)) if place == 0 or place not in own] for own, text in zip(cuts, texts, strict=True)
+    ]
+    marks = [[np.isin(np.arange(len(own)), rng.integers(0, len(own), 2)) for own in places] for _ in range(2)]
+    start, end = (Ragged.of(side, np.uint8) for side in marks)
+    targets = {"positions": Ragged.of(places), "is_start": start, "is_end": end}
+    return Rows(tokens, lengths, lengths, np.ones(len(texts), np.int32), targets)
 
 
 def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
     torch.manual_seed(1)
     trunk = Transformer(laws.VOCAB, 0, 64, hidden_size=laws.WIDTH, layers=1, heads=2, dropout=0.0)
     loss = LOSSES.get(case.loss)(**case.arguments)
-    head = HEADS.get(case.kind)(laws.WIDTH, **case.sizes, **loss.asks, dropout=0.0)
+    dropout = {"dropout": 0.0} if "dropout" in HEADS.arguments(case.kind) else {}
+    head = HEADS.get(case.kind)(laws.WIDTH, **case.sizes, **loss.asks, **dropout)
     for name, parameter in head.named_parameters():
         if name.startswith("chain."):
             nn.init.normal_(parameter)  # a chain that starts at 0 would hide a transition read the wrong way round
@@ -215,11 +337,40 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
     return laws.gradients(engine.named_state()), len(packs.batches)
 
 
-def reference(name: str) -> dict[str, Tensor]:
-    """The same step by plain torch: all rows in one pack, each task's mean over its targets written out."""
+def answers(stage: int) -> Tensor:
+    """On every rank: what the subject's head writes for rows of its own, one on one rank and many on the other."""
+    model, losses = writer()
+    groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
+    Engine(Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None)
+    return written(model, torch.distributed.get_rank())
+
+
+def writer() -> tuple[MultiTask, dict[str, Loss]]:
+    """A world whose decoder has something to say; a fresh one ends every text at once."""
+    model, losses = world(CASES["generation"])
+    torch.manual_seed(0)
+    decoder = model.head("subject").decoder
+    for part in (*decoder.tell, *(layer.ask_out for layer in decoder.layers)):
+        nn.init.normal_(part.weight)
+    return model, losses
+
+
+def written(model: MultiTask, rank: int) -> Tensor:
+    rows = np.arange(1) if rank else np.arange(1, laws.ROWS)
+    batch = pack([Unit("subject", rows, np.zeros_like(rows), 0)], tables("generation"), seed=0)
+    with torch.no_grad():
+        return model.eval().answer("subject", batch)
+
+
+def reference(name: str, *, whole: bool = False) -> dict[str, Tensor]:
+    """The same step by plain torch: all rows in one pack, each task's mean over its targets written out.
+
+    whole: a planted fault, every row is read whole, whatever its kind says.
+    """
     case = CASES[name]
     model, _ = world(case)
     batch = pack(units(case.kind), tables(case.kind), seed=0)
+    batch = dataclasses.replace(batch, sight=None) if whole else batch
     out = model(batch)
     anchor, subject = (batch.tasks[task] for task in TASKS)
     values = [case.plain(out["subject"], subject.targets, row) for row in range(subject.num_targets)]

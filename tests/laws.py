@@ -14,11 +14,11 @@ from trunkline.data.packing import Step, Table, build_step, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Stream, Unit
 from trunkline.losses.classification import CrossEntropy
-from trunkline.losses.ranking import InBatch
+from trunkline.losses.contrastive import InfoNCE
 from trunkline.losses.regression import MSE
 from trunkline.models.heads.classification import Classification
+from trunkline.models.heads.contrastive import Contrastive
 from trunkline.models.heads.masked_language import MaskedLanguage
-from trunkline.models.heads.ranking import Ranking
 from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
@@ -90,7 +90,7 @@ def _at(texts: list[list[int]], places: list[list[int]], labels: int) -> list[li
 
 
 def losses() -> dict[str, nn.Module]:
-    return dict(zip(TASKS, (CrossEntropy(), MSE(), CrossEntropy(), InBatch(group=4), CrossEntropy()), strict=True))
+    return dict(zip(TASKS, (CrossEntropy(), MSE(), CrossEntropy(), InfoNCE(group=4), CrossEntropy()), strict=True))
 
 
 def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
@@ -100,7 +100,7 @@ def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
         Classification(WIDTH, 3, dropout=dropout),
         Regression(WIDTH, pooling="mean", dropout=dropout),
         Tagging(WIDTH, 4, dropout=dropout),
-        Ranking(WIDTH, dropout=dropout, size=7),
+        Contrastive(WIDTH, dropout=dropout, size=7),
         MaskedLanguage(WIDTH, VOCAB),
     ]
     return MultiTask(trunk, dict(zip(TASKS, heads, strict=True)))

@@ -75,7 +75,7 @@ def tables(*, weighted: bool = False) -> dict[str, Table]:
                 rows, targets={**rows.targets, ROW_WEIGHT: rng.integers(0, 4, laws.ROWS).astype(np.float32)}
             )
         learned = np.flatnonzero(rows.counts)
-        made[name] = Table(rows, laws.collate, rows.take(learned[:1]), HOST if name in GUESTS else None)
+        made[name] = Table(rows, laws.collate, rows.take(learned[:1]), host=HOST if name in GUESTS else None)
     return made
 
 

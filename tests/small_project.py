@@ -36,8 +36,8 @@ name: answer
 data: {format: jsonl, rows: ../topic/rows.jsonl, split: {by: text, validation: 25, test: 0}}
 inputs: [text]
 target: reply
-head: {kind: ranking, dropout: 0.0}
-loss: {kind: in_batch, group: 4}
+head: {kind: contrastive, dropout: 0.0}
+loss: {kind: infonce, group: 4}
 """,
     "words": """
 name: words

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import itertools
 import re
 import shlex
 import sys
 import tomllib
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +28,7 @@ from trunkline.losses import LOSSES
 from trunkline.registry import REGISTRIES, SAMPLERS, WEIGHTINGS
 from trunkline.tasks.card import check_parts, load_card
 from trunkline.tasks.plugin import load_plugin, module_name
+from trunkline.weighting import WEIGHTINGS as WEIGHTED
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -132,15 +136,20 @@ def _wrong_arguments(words: list[str], show_help: Callable[[list[str]], str | No
     return faults
 
 
-def wrong_parts(text: str) -> list[str]:
-    """Rooms whose row of the parts table is not what the registry lists of our own; the right row is told."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in between(text, "parts").strip().splitlines()[2:]]
-    said = {row[0]: row[1] for row in rows}
-    there = {
-        registry.room: ", ".join(f"`{line.name}`" for line in registry.listing() if line.source == "trunkline")
-        for registry in REGISTRIES
-    }
-    return [f"| {room} | {there.get(room)} |" for room in sorted({*said, *there}) if said.get(room) != there.get(room)]
+def wrong_tables(text: str, page: Path = README) -> list[str]:
+    """Lines that stand between the markers of a generated table and would not be written there, and the other way round."""
+    name, table = docs_tables().TABLES[page]
+    said, there = between(text, name).strip().splitlines(), table().splitlines()
+    return [line for line in [*there, *said] if (line in there) != (line in said)] or ["order"] * (said != there)
+
+
+@functools.cache
+def docs_tables() -> types.ModuleType:
+    """docs/tables.py, which `make readme` runs."""
+    spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def wrong_map(text: str) -> list[str]:
@@ -256,9 +265,18 @@ def test_all_code_compiles(page):
     assert wrong_code(page.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("check", [wrong_parts, wrong_map, wrong_demo])
+@pytest.mark.parametrize("check", [wrong_tables, wrong_map, wrong_demo])
 def test_the_readme_lists_what_there_is(check):
     assert check(README.read_text(encoding="utf-8")) == []
+
+
+def test_the_page_of_parts_is_what_would_be_generated_and_a_part_that_is_missing_is_found():
+    page = ROOT / "docs" / "parts.md"
+    text = page.read_text(encoding="utf-8")
+    assert wrong_tables(text, page) == []
+    assert docs_tables().written(page) == text and docs_tables().written(README) == README.read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| `crf` |")]
+    assert wrong_tables(text.replace(f"{line}\n", ""), page) == [line]
 
 
 def test_the_page_on_mixing_has_a_recipe_for_every_sampling_and_weighting(tmp_path):
@@ -320,12 +338,12 @@ def test_a_wrong_command_is_found(planted, fault, fence, show_help):
 @pytest.mark.parametrize(
     ("check", "old", "new", "fault"),
     [
-        (wrong_parts, "`in_batch`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} |"),
+        (wrong_tables, "`infonce`, ", "", f"| losses | {', '.join(f'`{name}`' for name in sorted(LOSSES))} | a card's `loss` |"),
         (
-            wrong_parts,
+            wrong_tables,
             "| weightings |",
             "| wieghtings |",
-            "| weightings | `dtp`, `dwa`, `famo`, `rlw`, `scaled`, `static`, `uncertainty` |",
+            f"| weightings | {', '.join(f'`{name}`' for name in sorted(WEIGHTED))} | a recipe's `weighting` |",
         ),
         (wrong_map, "  losses/ ", "  loses/ ", "losses"),
         (wrong_map, "  predict.py ", "  predict ", "predict.py"),

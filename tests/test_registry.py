@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +113,9 @@ def test_a_third_party_adds_a_part_through_an_entry_point(tmp_path, monkeypatch)
     importlib.invalidate_caches()
     heads = Registry("heads", "head", "trunkline.models.heads:HEADS")
     assert "odd" in heads.names()
-    assert ("odd", "strange-parts") in [(line.name, line.source) for line in heads.listing()]
+    assert ("odd", "head", "strange-parts", "strange_parts") in [
+        (line.name, line.kind, line.source, line.file) for line in heads.listing()
+    ]
     assert "strange_parts" not in sys.modules
     assert heads.arguments("odd") == {"hue": 7}
     heads.check("odd", {"hue": 1})
@@ -125,13 +130,62 @@ def test_a_third_partys_head_is_listed_by_the_command(tmp_path):
         text=True,
         check=True,
     )
-    assert ["heads", "odd", "strange-parts"] in [line.split() for line in done.stdout.splitlines()]
+    assert ["odd", "head", "strange-parts", "strange_parts"] in [line.split() for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.room)
 def test_every_room_lists_its_parts(registry):
     assert registry.names()
     assert [line.name for line in registry.listing()] == registry.names()
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.room)
+def test_every_part_of_our_own_is_listed_with_its_file_and_what_it_says_of_itself(registry):
+    root = Path(importlib.import_module("trunkline").__file__).parent.parent
+    for line in registry.listing():
+        if line.source == "trunkline":
+            assert f'.register("{line.name}")' in (root / line.file).read_text(encoding="utf-8")
+            assert line.kind == registry.noun and line.summary
+            said = " ".join(inspect.getdoc(registry.get(line.name)).split())
+            assert said.startswith(line.summary.rstrip(":"))
+
+
+def test_a_part_of_a_plugin_that_ran_is_listed_with_its_file(room, tmp_path):
+    plugin = tmp_path / "plugin.py"
+    module = type(sys)("a_plugin")
+    module.__file__ = str(plugin)
+    sys.modules["a_plugin"] = module
+    exec("class Odd: ...", vars(module))
+    room.register("odd")(module.Odd)
+    found = [line for line in room.listing() if line.name == "odd"]
+    del sys.modules["a_plugin"]
+    assert [(line.source, line.file) for line in found] == [(str(plugin), str(plugin))]
+
+
+def test_a_projects_plugins_are_listed_without_running_them_and_a_broken_one_is_told(tmp_path):
+    for task in ("one", "two"):
+        (tmp_path / "tasks" / task).mkdir(parents=True)
+    (tmp_path / "tasks/one/plugin.py").write_text(
+        'raise SystemExit(9)\n\n@SOURCES.register("odd_rows")\nclass Odd:\n    """Rows that are odd. And more."""\n'
+    )
+    (tmp_path / "tasks/two/plugin.py").write_text("class\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "trunkline", "parts", "sources", "--json"],
+        env={"PYTHONPATH": ":".join(str(Path(place).absolute()) for place in sys.path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)[-1] == {
+        "room": "sources",
+        "name": "odd_rows",
+        "kind": "source format",
+        "source": "tasks/one/plugin.py",
+        "file": "tasks/one/plugin.py",
+        "summary": "Rows that are odd.",
+    }
+    assert done.stderr.startswith("warning: tasks/two/plugin.py: is no Python:") and "Traceback" not in done.stderr
 
 
 def test_listing_every_part_loads_nothing_heavy():

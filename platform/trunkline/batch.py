@@ -1,7 +1,7 @@
 """The packed batch: rows of all tasks end to end, and the protocols parts share.
 
 Letters: N tokens of a pack, R rows the trunk reads, D width, C classes, T tasks. A drawn row of a task is one trunk row,
-or several (a ranking row is a query and its candidate): `TaskSlice.rows` covers trunk rows, `row_ids` drawn ones.
+or several (a contrastive row is a query and its candidate): `TaskSlice.rows` covers trunk rows, `row_ids` drawn ones.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Batch:
     """One micro-batch. tokens, positions, segments [N] int64; row_starts [R+1] int64 (first 0, last N).
 
     tasks: in the model's fixed head order, one slice each, present or dummy. row_lengths: the host's copy of the rows'
-    lengths [R], so that no kernel choice waits for the device.
+    lengths [R], so that no kernel choice waits for the device. sight: on the host too, which way a trunk row's tokens look
+    [R] int8: 0 at the whole row, -1 back only (at themselves and those before), 1 ahead only; None where all look at the whole.
     """
 
     tokens: Tensor
@@ -85,6 +86,7 @@ class Batch:
     row_starts: Tensor
     row_lengths: np.ndarray
     tasks: Mapping[str, TaskSlice] = field(default_factory=dict)
+    sight: np.ndarray | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -122,7 +124,8 @@ class Batch:
             )
             for name, part in self.tasks.items()
         }
-        return Batch(move(self.tokens), move(self.positions), move(self.segments), move(self.row_starts), self.row_lengths, tasks)
+        tokens, positions, segments, starts = map(move, (self.tokens, self.positions, self.segments, self.row_starts))
+        return Batch(tokens, positions, segments, starts, self.row_lengths, tasks, self.sight)
 
 
 class Sampler(Protocol):

@@ -6,7 +6,7 @@ A message reads `where: what is wrong, found value. Nearest or known values. Wha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class TrunklineError(Exception):
@@ -48,10 +48,14 @@ class UnknownPart(ConfigError):
 
 
 class DataError(TrunklineError):
-    """Rows, files or columns are wrong."""
+    """Rows, files or columns are wrong. rows: of single bad rows, the number in the chunk at hand -> what is wrong with it."""
 
     exit_code = 4
     kind = "data"
+
+    def __init__(self, message: str, *, where: str | None = None, rows: Mapping[int, str] | None = None) -> None:
+        super().__init__(message, where=where)
+        self.rows = dict(rows or {})
 
 
 class IntegrityError(TrunklineError):

@@ -66,7 +66,7 @@ class Model:
             return []
         encoded = self._encoded(list(parts.values()), rows)
         encodings = {name: self.tasks[name].encoding for name in encoded}
-        tables = {name: Table(own, encodings[name].collate, encodings[name].dummy()) for name, own in encoded.items()}
+        tables = {name: Table.of(own, encodings[name]) for name, own in encoded.items()}
         answers: dict[str, list[dict[str, Any]]] = {name: [{} for _ in rows] for name in encoded}
         for name, row_ids, outputs in self._outputs(tables):
             decoded = encodings[name].decode(outputs, encoded[name].take(row_ids))
@@ -80,7 +80,7 @@ class Model:
         """What the head gives, for a task that gives one thing for each row: logits [n, C] or numbers [n, ...], in order."""
         encoding = self.task(task).encoding
         encoded = encoding.encode(_columns(rows, encoding), with_targets=False)
-        found = list(self._outputs({task: Table(encoded, encoding.collate, encoding.dummy())}))
+        found = list(self._outputs({task: Table.of(encoded, encoding)}))
         order = np.concatenate([row_ids for _, row_ids, _ in found]).argsort()
         scores: np.ndarray = np.concatenate([outputs for _, _, outputs in found])[order]
         return scores

@@ -7,12 +7,16 @@ card are its keyword-only arguments; positional ones are handed to it by `build`
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import importlib.metadata
 import inspect
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from trunkline.errors import ConfigError, UnknownPart, nearest
@@ -21,24 +25,34 @@ Part = TypeVar("Part")
 REQUIRED = inspect.Parameter.empty
 
 
+FIRST_SENTENCE = re.compile(r".+?\S\.(?=\s|$)")
+
+
 @dataclass(frozen=True)
 class Listed:
-    """One line of `trunkline parts`."""
+    """One line of `trunkline parts`.
+
+    kind: the room's noun. source: trunkline, a distribution, or the file of a plugin. file: of the module, from the source
+    root on; for an entry point its module. summary: what the part says of itself first, where that can be read without importing.
+    """
 
     room: str
     name: str
+    kind: str
     source: str
+    file: str
+    summary: str = ""
 
 
 class Registry:
     """Name -> part for one room.
 
     room: plural noun, also the entry-point group `trunkline.<room>`. table: `package:NAME` of the literal mapping
-    name -> module (relative to the package).
+    name -> module (relative to the package). named_by: where a user writes the name, in Markdown.
     """
 
-    def __init__(self, room: str, noun: str, table: str) -> None:
-        self.room, self.noun = room, noun
+    def __init__(self, room: str, noun: str, table: str, named_by: str = "") -> None:
+        self.room, self.noun, self.named_by = room, noun, named_by
         self.package, self.table_name = table.split(":")
         self._loaded: dict[str, Any] = {}
         self._owners: dict[str, str] = {}
@@ -73,14 +87,21 @@ class Registry:
         return sorted({*self._table, *self._entry_points, *self._loaded})
 
     def listing(self) -> Iterator[Listed]:
+        """Every part, in the order of names; imports none of them."""
+        root = Path(importlib.import_module(self.package).__file__ or "").parents[len(self.package.split("."))]
         for name in self.names():
             if name in self._table:
-                yield Listed(self.room, name, "trunkline")
+                file = "/".join([*self.package.split("."), *self._table[name].split(".")]) + ".py"
+                summary = registered(root / file).get((self.table_name, name), "")
+                yield Listed(self.room, name, self.noun, "trunkline", file, summary)
             elif name in self._entry_points:
-                distribution = self._entry_points[name].dist
-                yield Listed(self.room, name, distribution.name if distribution else "entry point")
+                point = self._entry_points[name]
+                source = point.dist.name if point.dist else "entry point"
+                yield Listed(self.room, name, self.noun, source, point.module)
             else:
-                yield Listed(self.room, name, self._owners[name].rsplit(".", 1)[0])
+                module = self._owners[name].rsplit(".", 1)[0]
+                file = getattr(sys.modules.get(module), "__file__", None) or module
+                yield Listed(self.room, name, self.noun, file, file)
 
     def check_name(self, name: str, *, where: str | None = None) -> None:
         """Raises UnknownPart with the nearest names; imports no part."""
@@ -119,17 +140,49 @@ class Registry:
             raise ConfigError(f"{prefix}{self.noun} '{name}' needs {', '.join(map(repr, missing))}.")
 
 
-SOURCES = Registry("sources", "source format", "trunkline.data.sources:SOURCES")
-ENCODINGS = Registry("encodings", "kind of task", "trunkline.data.encoding:ENCODINGS")
-TOKENIZERS = Registry("tokenizers", "tokenizer", "trunkline.data:TOKENIZERS")
-SAMPLERS = Registry("samplers", "sampling schedule", "trunkline.sampling:SAMPLERS")
-TRUNKS = Registry("trunks", "trunk", "trunkline.models:TRUNKS")
-POOLINGS = Registry("poolings", "pooling", "trunkline.models:POOLINGS")
-HEADS = Registry("heads", "head", "trunkline.models.heads:HEADS")
-LOSSES = Registry("losses", "loss", "trunkline.losses:LOSSES")
-WEIGHTINGS = Registry("weightings", "weighting", "trunkline.weighting:WEIGHTINGS")
-METRICS = Registry("metrics", "metric", "trunkline.metrics:METRICS")
-OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.training:OPTIMIZERS")
+def registered(file: Path) -> dict[tuple[str, str], str]:
+    """(registry's name, part's name) -> the first sentence of its docstring, for what `@LOSSES.register("mse")` stands above.
+
+    The file is read, not run. Raises SyntaxError where it is no Python, OSError where it can not be read.
+    """
+    return _registered(file, file.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _registered(file: Path, changed: int) -> dict[tuple[str, str], str]:
+    del changed  # of the cache's key
+    found = {}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+            continue
+        for call in node.decorator_list:
+            match call:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id=table), attr="register"), args=[ast.Constant(value=str(name))]
+                ):
+                    found[table, name] = _first_sentence(ast.get_docstring(node) or "")
+    return found
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    sentence = FIRST_SENTENCE.match(paragraph)
+    return sentence[0] if sentence else paragraph.rstrip(":")
+
+
+SOURCES = Registry("sources", "source format", "trunkline.data.sources:SOURCES", "a card's `data.format`")
+ENCODINGS = Registry(
+    "encodings", "kind of task", "trunkline.data.encoding:ENCODINGS", "a card's `head.kind`: columns to rows and targets"
+)
+TOKENIZERS = Registry("tokenizers", "tokenizer", "trunkline.data:TOKENIZERS", "a recipe's `tokenizer`")
+SAMPLERS = Registry("samplers", "sampling schedule", "trunkline.sampling:SAMPLERS", "a recipe's `sampling`")
+TRUNKS = Registry("trunks", "trunk", "trunkline.models:TRUNKS", "a recipe's `trunk`")
+POOLINGS = Registry("poolings", "pooling", "trunkline.models:POOLINGS", "a card's `head.pooling`")
+HEADS = Registry("heads", "head", "trunkline.models.heads:HEADS", "a card's `head.kind`: token states to outputs")
+LOSSES = Registry("losses", "loss", "trunkline.losses:LOSSES", "a card's `loss`")
+WEIGHTINGS = Registry("weightings", "weighting", "trunkline.weighting:WEIGHTINGS", "a recipe's `weighting`")
+METRICS = Registry("metrics", "metric", "trunkline.metrics:METRICS", "a card's `metrics`")
+OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.training:OPTIMIZERS", "a recipe's `optim`")
 
 REGISTRIES: tuple[Registry, ...] = (
     SOURCES, ENCODINGS, TOKENIZERS, SAMPLERS, TRUNKS, POOLINGS, HEADS, LOSSES, WEIGHTINGS, METRICS, OPTIMIZERS,

@@ -182,7 +182,7 @@ def test_a_head_of_the_project_s_own_plugin_is_found_again_by_evaluate_and_predi
     assert trunkline_with(tmp_path, "predict", model, str(rows), "--task", "deep_topic").returncode == 0
 
 
-@pytest.mark.parametrize(("loss", "known"), [("mse", "binary_cross_entropy, cross_entropy"), ("in_batch", "cross_entropy")])
+@pytest.mark.parametrize(("loss", "known"), [("mse", "binary_cross_entropy, cross_entropy"), ("infonce", "cross_entropy")])
 def test_a_loss_that_does_not_fit_the_kind_is_refused_with_those_that_do(tmp_path: Path, loss: str, known: str) -> None:
     recipe = write_project(tmp_path / "project")
     card = recipe.parent.parent / "tasks" / "topic" / "card.yaml"

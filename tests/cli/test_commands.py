@@ -152,4 +152,12 @@ def test_schemas_are_printed_as_json(capsys, file):
 
 def test_parts_are_listed_by_room(capsys):
     assert main(["parts", "weightings", "--json"]) == 0
-    assert {"room": "weightings", "name": "uncertainty", "source": "trunkline"} in json.loads(capsys.readouterr().out)
+    (found,) = [line for line in json.loads(capsys.readouterr().out) if line["name"] == "uncertainty"]
+    assert found["summary"].startswith("Learn a log-variance") and {**found, "summary": ""} == {
+        "room": "weightings",
+        "name": "uncertainty",
+        "kind": "weighting",
+        "source": "trunkline",
+        "file": "trunkline/weighting/uncertainty.py",
+        "summary": "",
+    }

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from trunkline.data.encoding.base import Encoding
+from trunkline.data.encoding.bilm import Bilm
 from trunkline.data.encoding.classification import Classification
+from trunkline.data.encoding.contrastive import Contrastive
 from trunkline.data.encoding.masked_language import MaskedLanguage
-from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
+from trunkline.data.encoding.replaced_token import ReplacedToken
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.sources.base import Chunk, Reading, Source, SourceContext, chunked
@@ -54,8 +56,10 @@ def encodings(tokenizer: Tokenizer) -> dict[str, Encoding]:
         "classification": Classification(tokenizer, ["text", "other"], "label", labels=["no", "yes"]),
         "regression": Regression(tokenizer, ["text"], "value"),
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
-        "ranking": Ranking(tokenizer, ["text"], "other"),
+        "contrastive": Contrastive(tokenizer, ["text"], "other"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
+        "bilm": Bilm(tokenizer, ["text"], None),
+        "replaced_token": ReplacedToken(tokenizer, ["text"], None),
     }
 
 
@@ -77,7 +81,9 @@ def assert_same(stored: Rows, memory: Rows) -> None:
             assert kept.dtype == value.dtype
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "ranking", "masked_language"])
+@pytest.mark.parametrize(
+    "kind", ["classification", "regression", "tagging", "contrastive", "masked_language", "bilm", "replaced_token"]
+)
 def test_stored_rows_are_the_rows_made_in_memory(kind: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     encoding = encodings(tokenizer)[kind]
     columns = {**COLUMNS, "tags": ["1 2 1", ["2", "2"], "1 1 1 2 2", "1"]}

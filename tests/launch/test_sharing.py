@@ -171,9 +171,15 @@ def test_kinds_that_change_tokens_and_losses_that_couple_rows_can_not_share(tmp_
     change(tmp_path, "tags", "[accuracy]", "[perplexity]")
     said = refused(recipe, 3, capsys)
     assert "rows_of: a masked_language task changes the tokens it reads, so it can not share rows with 'score', 'topic'" in said
-    change(tmp_path, "tags", "head: {kind: masked_language}", "target: reply\nhead: {kind: ranking}")
-    change(tmp_path, "tags", "[perplexity]", "[mrr]")
+    change(tmp_path, "tags", "head: {kind: masked_language}", "target: reply\nhead: {kind: contrastive}")
+    change(tmp_path, "tags", "[perplexity]", "[retrieval_mrr]")
     assert "the loss of 'tags' wants 16 rows together" in refused(recipe, 3, capsys)
+
+
+def test_rows_set_aside_task_by_task_can_not_be_shared(tmp_path: Path, capsys: Captured) -> None:
+    recipe = write_project(tmp_path)
+    change(tmp_path, "topic", "{format: jsonl,", "{format: jsonl, on_bad: quarantine,")
+    assert "data.on_bad: quarantine sets rows aside task by task, so 'score' can not share rows" in refused(recipe, 3, capsys)
 
 
 def test_other_tokens_are_refused_with_the_first_row_that_differs(tmp_path: Path, capsys: Captured) -> None:
@@ -191,7 +197,7 @@ def test_other_tokens_are_refused_with_the_first_row_that_differs(tmp_path: Path
 def test_check_tells_of_a_guest_what_it_tells_of_others(tmp_path: Path, capsys: Captured) -> None:
     write_project(tmp_path)
     assert main(["task", "check", "tags", "--catalog", str(tmp_path / "tasks")]) == 0
-    assert "train: the first 100 rows encode" in capsys.readouterr().out
+    assert " rows encode, " in capsys.readouterr().out
     assert shared_rows.CARDS["tags"].count("\n") < 10
     write_rows(tmp_path, rows(4, missing=0.0))
     assert main(["task", "check", str(tmp_path / "tasks" / "tags" / "card.yaml")]) == 0

@@ -44,7 +44,7 @@ def test_a_run_leaves_all_that_is_promised(finished: Path) -> None:
     assert {"recipe.yaml", "cards", "tokenizer", "metrics.jsonl", "events.jsonl", "checkpoints", "model", "result.json"} <= names
     result = json.loads((finished / "result.json").read_text())["tasks"]
     assert [row["task"] for row in result] == ["topic", "score", "tags", "answer", "words"]
-    assert {row["kind"] for row in result} == {"classification", "regression", "tagging", "ranking", "masked_language"}
+    assert {row["kind"] for row in result} == {"classification", "regression", "tagging", "contrastive", "masked_language"}
     logged = lines(finished / "metrics.jsonl")
     assert [record["step"] for record in logged if "train/lr" in record] == list(range(1, 21))
     assert {name.split("/")[0] for record in logged for name in record} >= {"train", "weight", "share", "eval", "system"}

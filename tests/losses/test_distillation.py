@@ -93,6 +93,7 @@ def test_what_makes_no_sense_is_refused(given: dict[str, object], said: str) -> 
     assert said in str(caught.value)
 
 
-def test_it_reads_what_its_own_loss_reads() -> None:
-    assert Distillation().needs == {"teacher"} and Distillation(of="huber").needs == {"teacher", "target"}
+def test_it_suits_rows_that_its_own_loss_suits() -> None:
+    assert Distillation(of="huber").suits({"teacher", "target"}) and not Distillation(of="huber").suits({"target"})
+    assert Distillation().suits({"teacher", "labels"}) and not Distillation(of="huber").suits({"teacher", "labels"})
     assert isinstance(Distillation(of={"kind": "huber", "delta": 2.0}).own, Huber)

@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from trunkline.errors import ConfigError
 from trunkline.losses.classification import CrossEntropy, Focal, Hinge
+from trunkline.losses.contrastive import InfoNCE
 from trunkline.losses.multilabel import Asymmetric, BinaryCrossEntropy, SoftMargin
-from trunkline.losses.ranking import InBatch
 from trunkline.losses.regression import MAE, MSE, Heteroscedastic, Huber, LogCosh
+from trunkline.losses.span import Span
 from trunkline.losses.tagging import CRF
 
 LOGITS = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
@@ -244,6 +246,41 @@ def test_arguments_that_make_no_sense_are_refused(make: Callable[[], object], sa
         make()
 
 
+def test_span_by_hand_sums_over_every_place_the_answer_stands_at() -> None:
+    # starts: exp is 1, 2, 1, 4 with gold 2 + 4 of 8; ends: 1, 1, 1, 1 with gold 1 of 4. The second row has "no answer" alone.
+    outputs = torch.tensor([[1.0, 1], [2, 1], [1, 1], [4, 1], [3, 5]]).log()
+    targets = {
+        "place": torch.tensor([0, 1, 2, 3, 0]),
+        "is_start": torch.tensor([0, 1, 0, 1, 1]),
+        "is_end": torch.tensor([0, 0, 1, 0, 1]),
+    }
+    expected = (-math.log(6 / 8) - math.log(1 / 4)) / 2
+    assert Span()(outputs, targets).tolist() == pytest.approx([expected, 0.0], abs=1e-6)
+
+
+def test_span_with_one_gold_place_each_is_cross_entropy_over_the_rows_places() -> None:
+    torch.manual_seed(0)
+    sizes, starts, ends = [5, 2, 7], [3, 0, 1], [4, 0, 6]
+    outputs = torch.randn(14, 2)
+    place = torch.cat([torch.arange(size) for size in sizes])
+    marks = [
+        torch.cat([F.one_hot(torch.tensor(at), size) for at, size in zip(side, sizes, strict=True)]) for side in (starts, ends)
+    ]
+    found = Span()(outputs, {"place": place, "is_start": marks[0], "is_end": marks[1]})
+    for value, own, start, end in zip(found, outputs.split(sizes), starts, ends, strict=True):
+        expected = F.cross_entropy(own.T, torch.tensor([start, end]))
+        assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_span_has_a_finite_gradient_however_sure_the_model_is() -> None:
+    outputs = torch.tensor([[1000.0, -1000], [-1000, 1000], [0, 0], [500, 500]], requires_grad=True)
+    targets = {"place": torch.tensor([0, 1, 2, 0])} | {name: torch.tensor([0, 1, 0, 1]) for name in ("is_start", "is_end")}
+    value = Span()(outputs, targets)
+    value.sum().backward()
+    assert torch.isfinite(value).all() and outputs.grad is not None and torch.isfinite(outputs.grad).all()
+    assert outputs.grad[3].tolist() == [0.0, 0.0]
+
+
 def vectors() -> torch.Tensor:
     torch.manual_seed(0)
     return torch.nn.functional.normalize(torch.randn(8, 2, 5), dim=-1)
@@ -251,12 +288,12 @@ def vectors() -> torch.Tensor:
 
 def test_in_batch_by_hand_on_two_rows() -> None:
     made = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
-    found = InBatch(group=2, temperature=1.0)(made, {"key": torch.tensor([1, 2])})
+    found = InfoNCE(group=2, temperature=1.0)(made, {"key": torch.tensor([1, 2])})
     assert found.tolist() == pytest.approx([math.log(1 + math.exp(-1))] * 2)
 
 
 def test_a_group_sees_no_other_group() -> None:
-    loss, made, keys = InBatch(group=4), vectors(), {"key": torch.arange(8)}
+    loss, made, keys = InfoNCE(group=4), vectors(), {"key": torch.arange(8)}
     changed = made.clone()
     changed[4:] = changed[4:].flip(0)
     assert torch.equal(loss(made, keys)[:4], loss(changed, keys)[:4])
@@ -266,6 +303,6 @@ def test_a_group_sees_no_other_group() -> None:
 def test_a_candidate_with_the_same_text_is_no_negative() -> None:
     made = vectors()[:4]
     twin = {"key": torch.tensor([7, 1, 2, 7])}
-    rivals = InBatch(group=3, temperature=0.05)(made[:3], {"key": torch.arange(3)})
-    assert InBatch(group=4)(made, twin)[0].item() == pytest.approx(rivals[0].item(), rel=1e-5)
-    assert torch.isfinite(InBatch(group=4)(made, {"key": torch.zeros(4, dtype=torch.long)})).all()
+    rivals = InfoNCE(group=3, temperature=0.05)(made[:3], {"key": torch.arange(3)})
+    assert InfoNCE(group=4)(made, twin)[0].item() == pytest.approx(rivals[0].item(), rel=1e-5)
+    assert torch.isfinite(InfoNCE(group=4)(made, {"key": torch.zeros(4, dtype=torch.long)})).all()

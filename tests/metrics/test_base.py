@@ -19,7 +19,12 @@ GIVEN = {
     "regression": {"prediction", "target"},
     "tagging": {"prediction", "target", "place", "tag", "predicted_tag"},
     "masked_language": {"loss", "prediction", "target"},
-    "ranking": {"query", "candidate", "key", "query_key"},
+    "span": {"answer", "answers"},
+    "causal_language": {"loss", "prediction", "target"},
+    "bilm": {"loss", "prediction", "target"},
+    "replaced_token": {"scores", "prediction", "target"},
+    "contrastive": {"query", "candidate", "key", "query_key"},
+    "ranking": {"scores", "grades"},
 }
 FITS = {
     "classification": {
@@ -28,11 +33,21 @@ FITS = {
     },
     "multilabel": {"macro_f1", "micro_f1", "auroc", "mean_average_precision", "jaccard"},
     "regression": {"pearson", "spearman", "mse", "mae", "r2"},
+    "replaced_token": {
+        *("accuracy", "macro_f1", "micro_f1", "mcc", "log_loss"),
+        *("auroc", "mean_average_precision", "calibration_error"),
+    },
     "tagging": {"accuracy", "macro_f1", "micro_f1", "mcc", "span_f1"},
     "masked_language": {"perplexity", "masked_accuracy"},
-    "ranking": {"recall_at_1", "mrr"},
+    "span": {"exact_match", "answer_f1"},
+    "causal_language": {"perplexity", "accuracy"},
+    "bilm": {"perplexity", "accuracy"},
+    "contrastive": {"retrieval_recall", "retrieval_mrr"},
+    "ranking": {"map", "mrr", "ndcg", "recall_at_k"},
 }
+SEVERAL = ("tagging", "masked_language", "causal_language", "bilm", "replaced_token")  # targets in a row
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
+ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
 
 
 def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarray]]]:
@@ -40,7 +55,7 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
     rng = np.random.default_rng(seed)
     made = []
     for row in rng.permutation(count * 3)[:count]:
-        targets = int(rng.integers(1, 5)) if kind in ("tagging", "masked_language") else 1
+        targets = int(rng.integers(1, 5)) if kind in SEVERAL else 1
         whole = {
             "scores": rng.normal(size=(targets, 4)).astype(np.float32),
             "loss": rng.exponential(size=targets).astype(np.float32),
@@ -51,13 +66,25 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
             "prediction": rng.integers(0, 4, targets),
             "target": rng.integers(0, 4, targets),
         }
+        if kind == "ranking":
+            size = int(rng.integers(2, 9))
+            whole |= {"scores": boxed(rng.integers(0, 4, size) / 3), "grades": boxed(rng.permutation(size) // (size - 1) * 2)}
         if kind == "multilabel":
             whole |= {"prediction": rng.integers(0, 2, (1, 4)), "target": rng.integers(0, 2, (1, 4))}
         if kind == "tagging":
             whole |= {"place": np.arange(targets), "tag": TAGS[whole["target"]], "predicted_tag": TAGS[whole["prediction"]]}
         if kind == "regression":
             whole |= {"prediction": rng.normal(size=1).astype(np.float32), "target": rng.normal(size=1).astype(np.float32)}
+        if kind == "span":
+            right = tuple(rng.choice(ANSWERS, int(rng.integers(0, 3))).tolist())
+            whole |= {"answer": np.array([rng.choice(ANSWERS)], object), "answers": np.fromiter([right], object, 1)}
         made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
+    return made
+
+
+def boxed(values: np.ndarray) -> np.ndarray:
+    made = np.empty(1, object)
+    made[0] = values
     return made
 
 
@@ -108,18 +135,22 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
     metric = METRICS.get(name)
     worse = seen(name, whole).compute()
     for _, records in whole:
-        if kind == "classification":
+        if kind in ("classification", "replaced_token"):
             records["scores"] = np.eye(4)[records["target"]] * 1000
         if kind == "multilabel":
             records["scores"] = records["target"] * 2.0 - 1
+        if kind == "ranking":
+            records["scores"] = records["grades"]
         if kind == "tagging":
             records["predicted_tag"] = records["tag"]
-        if kind == "ranking":
+        if kind == "contrastive":
             vectors = np.random.default_rng(records["key"]).normal(size=(1, 6))
             records["candidate"] = records["query"] = (vectors / np.linalg.norm(vectors)).astype(np.float32)
-        elif kind == "masked_language":
+        elif "loss" in records:
             records["loss"] = np.zeros_like(records["loss"])
-        if kind != "ranking":
+        if kind == "span":
+            records["answer"] = np.array([max(records["answers"][0], default="")], object)
+        if kind not in ("contrastive", "ranking", "span"):
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

@@ -8,12 +8,19 @@ import pytest
 import torch
 
 from trunkline.batch import RowIndex
+from trunkline.errors import ConfigError
+from trunkline.models.heads.base import Head
+from trunkline.models.heads.bilm import Bilm
+from trunkline.models.heads.causal_language import CausalLanguage
 from trunkline.models.heads.chain import best_path
 from trunkline.models.heads.classification import Classification
+from trunkline.models.heads.contrastive import Contrastive
 from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.heads.multilabel import Multilabel
 from trunkline.models.heads.ranking import Ranking
 from trunkline.models.heads.regression import Regression
+from trunkline.models.heads.replaced_token import ReplacedToken
+from trunkline.models.heads.span import Span
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import POOLINGS
@@ -44,18 +51,24 @@ def test_outputs_have_one_entry_per_row_or_per_target() -> None:
     assert Tagging(3, 6)(HIDDEN, ROWS).shape == (3, 6)
     assert Tagging(3, 6, transitions=True)(HIDDEN, ROWS).shape == (3, 6, 6)
     assert MaskedLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
-    assert Ranking(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
+    assert Span(3)(HIDDEN, ROWS).shape == (3, 2)
+    assert CausalLanguage(3, 50)(HIDDEN, ROWS).shape == (3, 50)
+    assert Bilm(3, 50)(HIDDEN, ROWS).shape == (3, 50)
+    assert ReplacedToken(3)(HIDDEN, ROWS).shape == (3, 2)
+    assert Contrastive(3, size=8)(HIDDEN, ROWS).shape == (2, 2, 8)
+    assert Ranking(3)(HIDDEN, ROWS).shape == (4,)
 
 
-def test_a_token_head_reads_only_its_positions() -> None:
-    head = Tagging(3, 6).eval()
+@pytest.mark.parametrize("head", [Tagging(3, 6), CausalLanguage(3, 6), Bilm(3, 6), ReplacedToken(3)])
+def test_a_token_head_reads_only_its_positions(head: Head) -> None:
+    head.eval()
     other = HIDDEN.clone()
     other[[0, 2, 3, 5, 6, 7, 8]] += 1
     assert torch.equal(head(HIDDEN, ROWS), head(other, ROWS))
 
 
 def test_ranking_vectors_have_unit_length_and_pair_query_with_candidate() -> None:
-    head = Ranking(3).eval()
+    head = Contrastive(3).eval()
     vectors = head(HIDDEN, ROWS)
     assert torch.allclose(vectors.norm(dim=-1), torch.ones(2, 2))
     swapped = HIDDEN.clone()
@@ -69,6 +82,14 @@ def test_masked_language_summary_is_loss_and_likeliest_token() -> None:
     summary = MaskedLanguage(3, 3).summary(outputs, {"labels": torch.tensor([1, 2])})
     assert summary[:, 1].tolist() == [1.0, 0.0]
     assert summary[0, 0].item() == pytest.approx(-torch.log_softmax(outputs[0], 0)[1].item())
+
+
+def test_a_direction_has_its_own_transform_and_both_share_the_output_matrix() -> None:
+    head = Bilm(3, 6).eval()
+    outputs = head(HIDDEN, ROWS)  # positions 1, 4 and 9: in trunk rows 0 (back), 1 (ahead) and 3 (ahead)
+    assert torch.allclose(outputs[0], head.out(head.transform(HIDDEN[1])))
+    assert torch.allclose(outputs[1:], head.out(head.ahead(HIDDEN[[4, 9]])))
+    assert not torch.allclose(outputs[1], head.out(head.transform(HIDDEN[4])))
 
 
 def test_a_task_may_bear_the_name_of_a_module_method() -> None:
@@ -137,3 +158,57 @@ def test_a_constrained_head_never_opens_a_row_with_an_inside_tag_and_a_free_one_
     place = {"place": torch.tensor([0, 1])}
     assert Tagging(3, 3, follows, True).summary(tables, place).tolist() == [1, 2]
     assert Tagging(3, 3, follows, True, constrained=False).summary(tables, place).tolist() == [2, 2]
+
+
+def spans(counts: list[list[int]]) -> RowIndex:
+    """Questions whose windows show so many tokens each; the token before each window is none of the context."""
+    lengths = torch.tensor([count + 1 for own in counts for count in own])
+    starts = lengths.cumsum(0) - lengths
+    windows = iter(starts.tolist())
+    positions, place = [], []
+    for own in counts:
+        begin = [next(windows) for _ in own]
+        mine = [begin[0], *(start + 1 + token for start, count in zip(begin, own, strict=True) for token in range(count))]
+        positions += mine
+        place += range(len(mine))
+    row_of_token = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    return RowIndex(starts, lengths, row_of_token, torch.tensor(positions), {"place": torch.tensor(place)})
+
+
+@pytest.mark.parametrize("longest", [1, 2, 30])
+def test_a_span_s_answer_is_the_best_of_all_that_lie_in_one_window(longest: int) -> None:
+    torch.manual_seed(longest)
+    counts = [[4, 3], [1], [5, 5, 2], [0], [6]]
+    rows = spans(counts)
+    assert rows.positions is not None
+    head, hidden = Span(3, max_answer_tokens=longest).eval(), torch.randn(int(rows.lengths.sum()), 3) * 3
+    with torch.no_grad():
+        logits = head(hidden, rows)
+        found = head.answer(hidden, rows)
+    assert logits.shape == (len(rows.positions), 2) and found.shape == (5, 4)
+    sizes = [1 + sum(own) for own in counts]
+    for row, (own, scores) in enumerate(zip(counts, logits.split(sizes), strict=True)):
+        log_p = scores.log_softmax(0)
+        window = [-1, *(number for number, count in enumerate(own) for _ in range(count))]
+        every = [
+            (float(log_p[a, 0] + log_p[b, 1]), a, b)
+            for a, b in itertools.combinations_with_replacement(range(1, len(window)), 2)
+            if window[a] == window[b] and b - a < longest
+        ]
+        score, start, end = max(every, default=(float("-inf"), 0, 0))
+        assert found[row, :2].tolist() == [start, end]
+        assert found[row, 2:].tolist() == pytest.approx([score, float(log_p[0].sum())], abs=1e-5)
+
+
+def test_a_span_s_outputs_read_only_their_places() -> None:
+    rows = spans([[4, 3], [2]])
+    head, hidden = Span(3).eval(), torch.randn(12, 3)
+    other = hidden.clone()
+    other[5] += 1  # before the second window
+    assert torch.equal(head(hidden, rows), head(other, rows))
+
+
+@pytest.mark.parametrize("longest", [0, -1, 2.5, True])
+def test_a_longest_answer_that_makes_no_sense_is_refused(longest: int) -> None:
+    with pytest.raises(ConfigError, match="max_answer_tokens: a whole number from 1 up"):
+        Span(3, max_answer_tokens=longest)

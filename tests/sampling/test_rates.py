@@ -41,7 +41,7 @@ def test_explicit_rates_that_do_not_fit_the_recipe_are_refused(rates: dict[str, 
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": -1.0}, {"temperature": 1e-4}, {"cap": 0}])
 def test_a_temperature_or_cap_out_of_range_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"sampling\."):
-        SAMPLERS.get("temperature")(SIZES, HORIZON, **settings)
+        SAMPLERS.get("temperature")(SIZES, HORIZON, **settings).check()
 
 
 def test_shares_of_rows_follow_the_rates_whatever_the_groups() -> None:

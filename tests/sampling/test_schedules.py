@@ -10,14 +10,16 @@ import pytest
 from trunkline.data.stream import Stream
 from trunkline.errors import ConfigError
 from trunkline.registry import SAMPLERS
-from trunkline.sampling.base import Horizon
+from trunkline.sampling.base import Horizon, Sampler
 
 SIZES = {"small": 100, "large": 10_000}
 HORIZON = Horizon(steps=101, tokens_per_step=400, row_tokens={"small": 4.0, "large": 4.0})
 
 
 def make(kind: str, **settings: Any) -> Any:
-    return SAMPLERS.get(kind)(SIZES, HORIZON, **settings)
+    sampler = SAMPLERS.get(kind)(SIZES, HORIZON, **settings)
+    sampler.check()
+    return sampler
 
 
 def ratio(sampler: Any, step: int) -> float:
@@ -175,6 +177,26 @@ def test_a_row_that_waited_for_its_turn_is_neither_lost_nor_trained_twice() -> N
         ("round_robin", {"block": 1.5}),
     ],
 )
-def test_settings_out_of_range_are_refused(kind: str, settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused_before_sizes_are_known(kind: str, settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"sampling\."):
-        make(kind, **settings)
+        SAMPLERS.get(kind)(dict.fromkeys(SIZES, 1), Horizon(101, 400, dict.fromkeys(SIZES, 1.0)), **settings)
+
+
+@pytest.mark.parametrize("kind", sorted(SAMPLERS.names()))
+def test_a_sampler_that_fits_is_made_before_sizes_are_known_and_checks_its_rates_when_they_are(kind: str) -> None:
+    needed: dict[str, dict[str, Any]] = {
+        "explicit": {"rates": {"small": 1, "large": 2}},
+        "expression": {"rates": {"small": "log(size - 50)", "large": "size"}},
+        "sequential": {"phases": [{"tasks": ["small", "large"], "share": 1}]},
+    }
+    SAMPLERS.get(kind)(dict.fromkeys(SIZES, 1), Horizon(101, 400, dict.fromkeys(SIZES, 1.0)), **needed.get(kind, {}))
+    make(kind, **needed.get(kind, {}))
+
+
+def test_rates_of_a_third_party_that_are_no_rates_are_refused_with_the_step() -> None:
+    class Broken(Sampler):
+        def rates(self, step: int) -> dict[str, float]:
+            return {"small": 1.0, "large": 3.0 - step}
+
+    with pytest.raises(ConfigError, match="rates at step 4 must be at least 0"):
+        Broken(SIZES, HORIZON).check()

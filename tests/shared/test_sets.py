@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.build.task import check_task, open_source, reading
+from trunkline.build.task import check_task, make_encoding, open_source, reading
 from trunkline.data.sources.base import Chunk
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import WordPiece
@@ -34,6 +34,7 @@ ROWS: dict[str, dict[str, int]] = {
     "cranfield": {ALL: 1837},
     "cranfield_documents": {ALL: 1400},
     "cranfield_queries": {ALL: 225},
+    "cranfield_ranked": {ALL: 1837 - 1},  # one judges document 471, which has no text
     "cranfield_relevant": {ALL: 1837 - 225},  # each query has one judgement of -1
     "goemotions": {"train": 43410, "validation": 5426, "test": 5427},
     "mr": {ALL: 10662},
@@ -62,6 +63,11 @@ ROWS: dict[str, dict[str, int]] = {
     "zh_stsb": {"train": 5231, "validation": 1458, "test": 1361},
     "zh_weibo_ner": {"train": 1350, "validation": 270, "test": 270},
 }
+# Of cards that gather lines: the queries with a line, and those that rank something ("clean" in the README of trecqa).
+LISTS: dict[str, dict[str, tuple[int, int]]] = {
+    "cranfield_ranked": {ALL: (225, 225)},
+    "trecqa": {"train": (93, 78), "validation": (81, 65), "test": (95, 68)},
+}
 # Thousands of words, which the README of lm_corpora states instead of rows.
 WORDS = {"wikitext2": {"train": 214, "test": 241}, "tinyshakespeare": {ALL: 203}, "brown": {ALL: 1161}}
 
@@ -86,6 +92,11 @@ def chunks(card: Card, split: str) -> list[Chunk]:
     return list(open_source(card, None).read(split))
 
 
+def lines(card: Card, chunk: Chunk) -> int:
+    """Rows as the README counts them: before they are gathered into lists."""
+    return len(chunk) if card.data.gather is None else sum(map(len, chunk.columns[card.data.gather.lists[0]]))
+
+
 def test_every_set_has_a_card(shared: Path) -> None:
     there = {path.name for path in shared.iterdir() if path.is_dir()}
     read = {part.split("/")[1] for path in CARDS.iterdir() for part in path.read_text().split() if "data/" in part}
@@ -96,9 +107,26 @@ def test_every_set_has_a_card(shared: Path) -> None:
 def test_a_card_gives_the_rows_its_readme_states(name: str, folder: Path, tokenizer: Tokenizer) -> None:
     card = load(folder, name)
     splits = open_source(card, None).splits()
-    found = {split: sum(map(len, chunks(card, split))) for split in splits}
+    found = {split: sum(lines(card, chunk) for chunk in chunks(card, split)) for split in splits}
     assert ({ALL: sum(found.values())} if ALL in ROWS[name] else found) == ROWS[name]
     assert len(check_task(card, None, tokenizer)) == (1 + len(splits)) * (len(card.parts) or 1)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_gathered_cards_have_a_list_for_each_query_and_leave_out_those_that_rank_nothing(
+    name: str, folder: Path, tokenizer: Tokenizer
+) -> None:
+    card = load(folder, name)
+    encoding, found = make_encoding(card, tokenizer), Counter[str]()
+    for split in open_source(card, None).splits():
+        for chunk in chunks(card, split):
+            picked = reading(card).select(chunk, encoding.wanted)
+            where = split if ALL not in LISTS[name] else ALL
+            found[f"{where} lists"] += len(picked)
+            found[f"{where} kept"] += int(encoding.encode(picked.columns, where=picked.where).counts.sum())
+    assert found == {
+        f"{split} {what}": n for split, both in LISTS[name].items() for what, n in zip(("lists", "kept"), both, strict=True)
+    }
 
 
 @pytest.mark.parametrize("name", WORDS)

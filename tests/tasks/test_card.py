@@ -214,11 +214,27 @@ def test_the_fingerprint_ignores_what_extend_allows_to_change(card):
         {"head": "head: {kind: classification, labels: [neutral, entailment, contradiction]}"},
         {"head": "head: {kind: tagging, labels: [entailment, neutral, contradiction]}"},
         {"data": "data: {format: tsv, train: train.tsv, validation: dev.tsv, columns: {premise: sentence1}}"},
+        {"data": "data: {format: tsv, train: train.tsv, validation: dev.tsv, gather: {by: premise, lists: hypothesis}}"},
     ],
 )
 def test_the_fingerprint_changes_with_what_the_head_means(card, changes):
     origin = load_card(card()).fingerprint()
     assert load_card(card(**changes)).fingerprint() != origin
+
+
+@pytest.mark.parametrize(
+    ("gather", "said"),
+    [
+        ("{by: premise}", "data.gather.lists: is missing"),
+        ("{by: premise, list: hypothesis}", "Did you mean 'lists'?"),
+        ("{by: [], lists: hypothesis}", "data.gather.by"),
+        ("premise", "data.gather"),
+    ],
+)
+def test_a_gather_that_says_too_little_is_refused(card, gather, said):
+    with pytest.raises(ConfigError) as caught:
+        load_card(card(data=f"data: {{format: tsv, train: train.tsv, gather: {gather}}}"))
+    assert said in str(caught.value)
 
 
 def test_an_argument_at_its_default_leaves_the_fingerprint_alone(card):

@@ -128,8 +128,8 @@ PIECES = [
 PIECES += [
     "  kind: tagging",
     "  kind: x # y",
-    "head: {kind: ranking}",
-    "head: ranking",
+    "head: {kind: contrastive}",
+    "head: contrastive",
     "head: {labels: [a, b], kind: c}",
     "head: {kind: a,",
 ]

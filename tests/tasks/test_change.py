@@ -57,7 +57,7 @@ def test_adding_the_same_card_again_changes_nothing(project):
     assert (project / "tasks" / "mood" / "card.yaml").stat().st_mtime_ns == before.st_mtime_ns
 
 
-@pytest.mark.parametrize(("file", "text"), [("card.yaml", CARD.replace("regression", "ranking")), ("plugin.py", "x = 1\n")])
+@pytest.mark.parametrize(("file", "text"), [("card.yaml", CARD.replace("regression", "contrastive")), ("plugin.py", "x = 1\n")])
 def test_a_changed_card_of_the_same_name_is_refused_with_a_diff(project, file, text):
     source = project / "incoming" / "anything"
     add_card(project / "tasks", source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import kinds
 import laws
@@ -28,6 +29,12 @@ def test_a_mean_of_means_is_rejected(two_ranks: Ranks, name: str) -> None:
     assert laws.furthest(first, kinds.reference(name)) > 100 * CLOSE
 
 
+@pytest.mark.parametrize("name", ["causal_language", "bilm"])
+def test_rows_read_whole_where_they_look_one_way_are_rejected(two_ranks: Ranks, name: str) -> None:
+    (first, _), _ = two_ranks(kinds.gradient, name, stage=1, tokens_per_pass=80)
+    assert laws.furthest(first, kinds.reference(name, whole=True)) > 100 * CLOSE
+
+
 @pytest.mark.parametrize("stage", [0, 2, 3])
 def test_a_chains_parameters_are_sharded_with_their_head(two_ranks: Ranks, stage: int) -> None:
     (first, _), _ = two_ranks(kinds.gradient, "crf", stage=stage, tokens_per_pass=240)
@@ -36,6 +43,23 @@ def test_a_chains_parameters_are_sharded_with_their_head(two_ranks: Ranks, stage
     assert laws.furthest(first, expected) < CLOSE
 
 
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_decoder_is_sharded_with_its_head(two_ranks: Ranks, stage: int) -> None:
+    (first, _), _ = two_ranks(kinds.gradient, "generation", stage=stage, tokens_per_pass=240)
+    assert "heads.subject_.decoder.embeddings" in first
+    assert laws.furthest(first, kinds.reference("generation")) < CLOSE
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_ranks_that_write_texts_of_other_lengths_do_not_wait_for_each_other(two_ranks: Ranks, stage: int) -> None:
+    alone, _ = kinds.writer()
+    expected = [kinds.written(alone, rank) for rank in (0, 1)]
+    steps = [int((answer[:, 1:7] >= 0).sum(1).max()) for answer in expected]
+    assert steps[0] != steps[1]  # or the ranks would keep step by chance
+    for found, wanted in zip(two_ranks(kinds.answers, stage), expected, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
 def test_every_loss_is_proved_here_or_in_the_small_world_of_laws() -> None:
-    there = {"cross_entropy", "mse", "in_batch"}
+    there = {"cross_entropy", "mse", "infonce"}
     assert {case.loss for case in kinds.CASES.values()} | there == set(LOSSES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,16 @@ from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit
 from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
-from trunkline.sampling.base import Horizon
+from trunkline.sampling.base import Horizon, Sampler
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
+
+SAMPLING_KEY = re.compile(r"(sampling(?:\.\w+)*):? ")
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def assemble(run: Path) -> Assembly:
     cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
-    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
     hosts = owners(cards, "rows_of")
     tables = {name: open_table(splits[name]["train"], encodings[name], hosts.get(name)) for name in cards}
@@ -106,9 +111,11 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping
 
     Raises ConfigError when sampling or a group does not fit.
     """
-    settings, counts = recipe.train, {name: len(size) for name, size in sizes.items()}
-    horizon = Horizon(settings.steps, settings.tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
-    sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
+    settings = recipe.train
+    counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
+    sampler = make_sampler(recipe, counts, means)
+    with _of_sampling(recipe):
+        sampler.check()
     return Stream(
         sizes,
         sampler,
@@ -117,6 +124,25 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], groups: Mapping
         unit_limit=settings.tokens_per_pass,
         groups=groups,
     )
+
+
+def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
+    """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet."""
+    horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
+    with _of_sampling(recipe):
+        sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
+    return sampler
+
+
+@contextlib.contextmanager
+def _of_sampling(recipe: Recipe) -> Iterator[None]:
+    """What a sampler refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
+    try:
+        yield
+    except ConfigError as error:
+        said = SAMPLING_KEY.match(error.message)
+        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else ["sampling"]
+        raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
 
 
 def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
@@ -129,14 +155,21 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:
-    """The seeded, untrained model; heads in the recipe's order."""
+    """The seeded, untrained model; heads in the recipe's order. Raises ConfigError for a task that the trunk can not read."""
     torch.manual_seed(recipe.seed)
     trunk = TRUNKS.get(recipe.trunk.kind)(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **recipe.trunk.arguments)
+    for name, card in cards.items():
+        if not trunk.sights.issuperset(encodings[name].sight):
+            raise ConfigError(
+                f"task '{name}': {card.head.kind} rows are read in one direction only, and this trunk knows none. "
+                f"{trunk.one_way} Or leave the task out.",
+                where=recipe.where("trunk"),
+            )
     return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
-    return Table(StoredSplit.open(path).rows, encoding.collate, encoding.dummy(), host)
+    return Table.of(StoredSplit.open(path).rows, encoding, host)
 
 
 def precision(asked: str) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from trunkline.build.model import load_model
 from trunkline.build.task import SPLITS, open_source, reading
+from trunkline.data.intake import said
 from trunkline.data.packing import Table
 from trunkline.data.store import SplitJob, build_all
 from trunkline.errors import ConfigError, UsageError, nearest
@@ -54,7 +55,10 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     jobs = [SplitJob(name, source, wanted, served.encoding, reading(card), (), beside) for wanted in ("train", split)]
     train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
     say(f"{name}: {len(judged_split)} {split} rows")
-    table, trained = (Table(stored.rows, served.encoding.collate, served.encoding.dummy()) for stored in (judged_split, train))
+    for job, stored in zip(jobs, (train, judged_split), strict=True):
+        if stored.quarantined["rows"]:
+            say(f"{name}/{job.split}: {said(stored.quarantined)}")
+    table, trained = (Table.of(stored.rows, served.encoding) for stored in (judged_split, train))
     judged = Judged(name, table, served.encoding, served.metrics)
     found = evaluate(
         model.network,

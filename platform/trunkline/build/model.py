@@ -3,7 +3,8 @@
 model/
     manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
-    heads/<task>/            head.safetensors, card.yaml; a task that uses another's head has the card alone
+    heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets;
+                             of a task that uses another's head the card alone
     README.md                what it is, for people
 """
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from trunkline.build.assemble import Assembly
 from trunkline.build.sharing import targets_beside
-from trunkline.build.task import make_encoding, make_head, make_metrics
+from trunkline.build.task import OWN, make_encoding, make_head, make_metrics
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.models.heads.base import Head
@@ -60,6 +61,8 @@ def write_model(
             state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
             (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
         (place / "card.yaml").write_text(card.portable, encoding="utf-8")
+        if (own := built.encodings[name].own) is not None:
+            own.save(place / OWN)
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -97,7 +100,7 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     tasks: dict[str, ServedTask] = {}
     for name, about in manifest["tasks"].items():
         card = load_card(folder / "heads" / name / "card.yaml", with_data=False)
-        encoding = make_encoding(card, tokenizer)
+        encoding = make_encoding(card, tokenizer, folder / "heads" / name)
         owner = about.get("head_of")
         heads[name] = heads[owner] if owner else _open_head(folder / "heads" / name, make_head(card, trunk.width, encoding))
         tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))

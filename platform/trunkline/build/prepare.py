@@ -6,24 +6,25 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import filelock
+import numpy as np
 
 from trunkline import durable
-from trunkline.build.assemble import make_model, make_stream, make_weighting
+from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
-from trunkline.build.task import extras, make_encoding, make_loss, make_metrics, open_source, reading, task_text
+from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, reading
 from trunkline.build.teacher import taught
+from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.config import Recipe
-from trunkline.data.fingerprint import digest
+from trunkline.data.encoding.base import Encoding
+from trunkline.data.intake import said
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
-from trunkline.data.vocabulary import Vocabulary
+from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -31,7 +32,6 @@ from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
 from trunkline.tasks.sharing import owners, tasks_of
 
-TOKENIZER_VERSION = 1
 Say = Callable[[str], None]
 
 
@@ -92,9 +92,12 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_recipe(recipe)
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
+    hosts = [name for name in cards if name not in owners(cards, "rows_of")]
+    make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
     sources = open_sources(recipe, cards, catalog)
-    tokenizer = _tokenizer(recipe, cards, sources, store, say)
+    tokenizer = run_tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    adopt_all(encodings, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     together = {name: make_loss(card, encodings[name]).group for name, card in cards.items()}
     check_kinds(cards, encodings, together)
@@ -125,11 +128,13 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     guests = owners(cards, "rows_of")
     drawn = [(job, split) for job, split in zip(jobs, stored, strict=True) if job.name not in guests]
     _say_removed(drawn, say)
+    _say_quarantined(jobs, stored, say)
+    _say_unseen(jobs, stored, say)
     _check_leaks(drawn, say)
     sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
     make_stream(recipe, sizes, {name: together[name] for name in sizes})
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
-    _write_run(recipe, run, cards, tokenizer, jobs, stored)
+    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
 
 
 def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:
@@ -143,43 +148,6 @@ def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) ->
     return {name: Decontaminated(text, tests) for name, text in texts.items()}
 
 
-def _tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[str, Source], store: Path, say: Say) -> Tokenizer:
-    """The run's tokenizer: trained once on the training texts of all its tasks, kept in the store, reused."""
-    part, max_length, truncate = recipe.tokenizer, recipe.train.max_length, recipe.train.truncate
-    vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
-    if not vocabulary.needs_texts:
-        return vocabulary.build((), max_length=max_length, truncate=truncate)
-    texts = [text for name, card in cards.items() for text in _texts_of(name, cards, sources[name])]
-    read = [[text.source.fingerprint("train"), text.inputs, text.reading.key()] for text in texts]
-    key = digest([TOKENIZER_VERSION, part.kind, part.arguments, read])
-    folder = store / "tokenizers" / key[:20]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / "tokenizer.json").is_file():
-            say(f"training a {part.kind} tokenizer")
-            made = vocabulary.build(_texts(texts), max_length=max_length, truncate=truncate)
-            temporary = folder.with_suffix(".tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            made.save(temporary)
-            os.replace(temporary, folder)
-    return Tokenizer.load(folder, max_length=max_length, truncate=truncate)
-
-
-def _texts_of(name: str, cards: Mapping[str, Card], source: Source) -> list[TaskText]:
-    """Each text once: of rows that tasks share the inputs are the host's, and a text to be learned is each task's own."""
-    card, whole = cards[name], task_text(cards[name], source)
-    if not targets_beside(cards).get(name):
-        return [whole]
-    labelled = replace(whole.reading, on_null="drop")
-    own = [] if name in owners(cards, "rows_of") else [TaskText(source, tuple(card.inputs), whole.reading)]
-    return [*own, *(TaskText(source, (column,), labelled) for column in whole.inputs[len(card.inputs) :])]
-
-
-def _texts(texts: list[TaskText]) -> Iterator[str]:
-    for text in texts:
-        yield from text.read("train")
-
-
 def _say_removed(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
     """What `decontaminate` took out of each task's training rows, test by test."""
     for job, split in drawn:
@@ -187,6 +155,23 @@ def _say_removed(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
             if note.startswith(NOTE):
                 test = note.removeprefix(NOTE)
                 say(f"decontaminated {job.name}: {count} training rows left out, they stand in the test of {test}")
+
+
+def _say_quarantined(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        if split.quarantined["rows"]:
+            say(
+                f"warning: {job.name}/{job.split}: {said(split.quarantined)}. All are in {shown(split.path.with_suffix('.json'))}"
+            )
+
+
+def _say_unseen(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+    for job, split in zip(jobs, stored, strict=True):
+        rows = split.rows if split.counts.all() else split.rows.take(np.flatnonzero(split.counts))
+        unseen = job.encoding.unseen(rows) if job.split == "train" else ()
+        if unseen:
+            names = ", ".join(map(repr, unseen[:10])) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
+            say(f"warning: {job.name}: no training row has the label {names}. Is it spelled as in the data?")
 
 
 def _check_leaks(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
@@ -217,7 +202,13 @@ def _notes(split: StoredSplit) -> str:
 
 
 def _write_run(
-    recipe: Recipe, run: Path, cards: Mapping[str, Card], tokenizer: Tokenizer, jobs: list[SplitJob], stored: list[StoredSplit]
+    recipe: Recipe,
+    run: Path,
+    cards: Mapping[str, Card],
+    tokenizer: Tokenizer,
+    encodings: Mapping[str, Encoding],
+    jobs: list[SplitJob],
+    stored: list[StoredSplit],
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
     for card in {one.whole.name: one.whole for task in cards.values() for one in (task.host, task)}.values():
@@ -226,6 +217,9 @@ def _write_run(
         (folder / "card.yaml").write_text(card.text, encoding="utf-8")
         if card.plugin is not None:
             shutil.copyfile(card.plugin, folder / "plugin.py")
+    for name, encoding in encodings.items():
+        if encoding.own is not None:
+            encoding.own.save(run / "cards" / name / OWN)
     tokenizer.save(run / "tokenizer")
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):

@@ -41,7 +41,23 @@ def check_kinds(cards: Mapping[str, Card], encodings: Mapping[str, Encoding], to
             card = cards[name]
             where = card.where("rows_of") if card.rows_of is not None else card.where("name")
             others = ", ".join(f"'{other}'" for other in members if other != name)
-            if not encodings[name].keeps_tokens:
+            if card.data.on_bad == "quarantine":
+                problems.add(
+                    ConfigError(
+                        f"data.on_bad: quarantine sets rows aside task by task, so '{name}' can not share rows with {others}. "
+                        "Mend the rows, or give each task data of its own.",
+                        where=where,
+                    )
+                )
+            elif encodings[name].sight != (0,):
+                problems.add(
+                    ConfigError(
+                        f"a {card.head.kind} task reads its rows in one direction, so it can not share them with {others}. "
+                        "Give it data of its own.",
+                        where=where,
+                    )
+                )
+            elif not encodings[name].keeps_tokens:
                 problems.add(
                     ConfigError(
                         f"a {card.head.kind} task changes the tokens it reads, so it can not share rows with {others}. "

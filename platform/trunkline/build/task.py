@@ -13,10 +13,11 @@ import numpy as np
 
 from trunkline.batch import ROW_WEIGHT
 from trunkline.data.encoding.base import Encoding
-from trunkline.data.gathered import TEACHER, TEACHER_COLUMN, Extra, row_weights
+from trunkline.data.intake import Intake, said
+from trunkline.data.partial import TEACHER, TEACHER_COLUMN, Extra, row_weights
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
+from trunkline.data.sources.grouped import Grouped
 from trunkline.data.sources.split import HashSplit
-from trunkline.data.store import SplitJob
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
 from trunkline.metrics.base import Metric
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from trunkline.models.heads.base import Head
 
 SPLITS = ("train", "validation", "test")
+OWN = "vocabulary"  # the folder beside a card in which the tokenizer for its targets is kept
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
-    """The card's source (or that of the task it shares rows with), its `split` applied.
+    """The card's source (or that of the task it shares rows with), `gather` and then `split` applied.
 
     catalog: where a source finds other tasks by name. Loads the plugin.
     """
@@ -51,6 +53,8 @@ def open_source(card: Card, catalog: Catalog | None) -> Source:
     make = SOURCES.get(data.format, where=card.where("data", "format"))
     with _placed(card, "data"):
         source: Source = make(SourceContext(card.folder, open_task), **data.files(), **data.arguments)
+        if data.gather is not None:
+            source = Grouped(source, data.gather.by, data.gather.lists, reading(card))
         if data.split is not None:
             source = HashSplit(source, data.split.by, data.split.validation, data.split.test)
     if "train" not in source.splits():
@@ -68,7 +72,10 @@ def task_text(card: Card, source: Source) -> TaskText:
 
 
 def reading(card: Card) -> Reading:
-    return Reading(dict(card.data.columns), card.data.on_null, dict(card.data.lists), tuple(card.data.nulls))
+    data = card.data
+    return Reading(
+        dict(data.columns), data.on_null, dict(data.lists), tuple(data.nulls), on_bad=data.on_bad, max_bad=data.max_bad
+    )
 
 
 def extras(card: Card, encoding: Encoding, split: str) -> tuple[Extra, ...]:
@@ -81,11 +88,14 @@ def extras(card: Card, encoding: Encoding, split: str) -> tuple[Extra, ...]:
     return tuple(found)
 
 
-def make_encoding(card: Card, tokenizer: Tokenizer) -> Encoding:
+def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) -> Encoding:
+    """kept: the folder of a run's or model's card, where the tokenizer for the targets lies if the encoding wants one."""
     known = ENCODINGS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with _placed(card, "head"):
         encoding: Encoding = ENCODINGS.get(card.head.kind)(tokenizer, card.inputs, card.target, **given)
+    if kept is not None and encoding.own_wanted is not None:
+        encoding.adopt(Tokenizer.load(kept / OWN))
     return encoding
 
 
@@ -124,10 +134,10 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
         ]
         if kind not in fitting:
             raise ConfigError(f"loss '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}")
-        if not loss.needs <= targets:
+        if not loss.suits(targets):
             raise ConfigError(f"the loss within '{kind}' does not fit a {card.head.kind} task. Name another.")
         loss.check(encoding.head_arguments())
-    if card.teacher is not None and (TEACHER not in loss.needs or not encoding.learns_from_teacher):
+    if card.teacher is not None and (TEACHER not in loss.reads or not encoding.learns_from_teacher):
         raise ConfigError(_no_teacher(card, kind, encoding), where=card.where("teacher"))
     return loss
 
@@ -191,13 +201,20 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
         if chunk is None:
             lines.append(f"{split}: empty")
             continue
+        first = chunk.take(range(min(rows, len(chunk))))
+        if encoding.own is None and encoding.own_wanted is not None and encoding.target is not None:
+            # Of the first rows alone: that they encode is checked, not into what.
+            values = reading(card).select(first, encoding.wanted).columns[encoding.target]
+            encoding.adopt(encoding.own_wanted.build([value for value in values if isinstance(value, str)]))
         known = tuple(extra for extra in extras(card, encoding, split) if extra.column != TEACHER_COLUMN)
-        job = SplitJob(card.name, source, split, encoding, reading(card), known, sharing)
-        picked, gathered = job.select(chunk), job.gathered()
-        gathered.add(picked.take(range(min(rows, len(picked)))))
-        encoded = gathered.rows()
+        intake = Intake(encoding, reading(card), extras=known, beside=sharing)
+        encoded = intake.rows(first)
         mean = encoded.tokens.lengths.mean() if encoded is not None else 0
-        lines.append(f"{split}: the first {gathered.size} rows encode, {mean:.0f} tokens each on average")
+        lines.append(
+            f"{split}: the first {len(encoded) if encoded is not None else 0} rows encode, {mean:.0f} tokens each on average"
+        )
+        if intake.quarantined:
+            lines.append(f"{split}: {said(intake.report())}")
     return lines
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trunkline.build.model import load_model
 from trunkline.build.task import reading
 from trunkline.data.fingerprint import digest
-from trunkline.data.gathered import TEACHER_COLUMN
+from trunkline.data.partial import TEACHER_COLUMN
 from trunkline.data.sources.base import Chunk, Source, TaskText
 from trunkline.errors import ConfigError, UsageError
 from trunkline.predict import Model
@@ -75,6 +76,8 @@ class Taught(Source):
             yield self._scored(chunk) if split == "train" else chunk
 
     def _scored(self, chunk: Chunk) -> Chunk:
+        if not len(chunk):
+            return chunk
         picked = self.text.reading.select(chunk, (), optional=self.text.inputs)
         names = self.model.task(self.task).encoding.inputs
         values = list(zip(*(picked.columns[name] for name in self.text.inputs), strict=True))
@@ -83,4 +86,4 @@ class Taught(Source):
         asked = [dict(zip(names, values[row], strict=True)) for row in whole]
         for row, score in zip(whole, self.model.scores(self.task, asked).tolist() if asked else (), strict=True):
             scores[row] = score
-        return Chunk({**chunk.columns, TEACHER_COLUMN: scores}, chunk.where, chunk.notes, len(chunk))
+        return replace(chunk, columns={**chunk.columns, TEACHER_COLUMN: scores})

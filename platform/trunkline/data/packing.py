@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from trunkline.batch import ROW_WEIGHT, Batch, Picked, TaskSlice
+from trunkline.data.encoding.base import Encoding
 from trunkline.data.keys import row_keys
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Unit
@@ -22,13 +23,19 @@ Collate = Callable[[Rows, np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 class Table:
     """What packing must know of one task: its tokenised rows, how they become targets, and a dummy row.
 
+    sight: which way each trunk row looks, as `Batch` has it, in a pattern that every drawn row repeats.
     host: the task whose rows these are too, token for token. The host alone is drawn; its guests ride along.
     """
 
     rows: Rows
     collate: Collate
     dummy: Rows
+    sight: tuple[int, ...] = (0,)
     host: str | None = None
+
+    @classmethod
+    def of(cls, rows: Rows, encoding: Encoding, host: str | None = None) -> Table:
+        return cls(rows, encoding.collate, encoding.dummy(), encoding.sight, host)
 
     @functools.cached_property
     def learned(self) -> np.ndarray:
@@ -180,13 +187,14 @@ class _Builder:
         self.tokens: list[np.ndarray] = []
         self.lengths: list[np.ndarray] = []
         self.seconds: list[np.ndarray] = []
+        self.sight: list[np.ndarray] = []
         self.tasks: dict[str, TaskSlice] = {}
         self.num_tokens = self.num_rows = 0
 
     def dummy(self, name: str, table: Table) -> None:
         """The task has no row here."""
         tokens, targets = _collated(name, table, table.dummy, np.zeros(1, np.uint64))
-        place = self._lay(table.dummy, tokens)
+        place = self._lay(name, table, table.dummy, tokens)
         self.tasks[name] = TaskSlice(*place, _tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
 
     def share(self, tables: Mapping[str, Table], row_ids: np.ndarray, keys: Mapping[str, np.ndarray]) -> None:
@@ -194,8 +202,9 @@ class _Builder:
         if len(tables) == 1:
             self._alone(*next(iter(tables.items())), row_ids, keys)
             return
-        first = next(table for table in tables.values() if table.host is None).rows.take(row_ids)
-        place = self._lay(first, first.tokens.values)
+        host = next(name for name, table in tables.items() if table.host is None)
+        first = tables[host].rows.take(row_ids)
+        place = self._lay(host, tables[host], first, first.tokens.values)
         for name, table in tables.items():
             own = np.flatnonzero(table.rows.counts[row_ids])
             if not len(own):
@@ -211,14 +220,17 @@ class _Builder:
     def _alone(self, name: str, table: Table, row_ids: np.ndarray, keys: Mapping[str, np.ndarray]) -> None:
         rows = table.rows.take(row_ids)
         tokens, targets = _collated(name, table, rows, keys[name])
-        self.tasks[name] = TaskSlice(*self._lay(rows, tokens), _tensors(targets), rows.counts, row_ids)
+        self.tasks[name] = TaskSlice(*self._lay(name, table, rows, tokens), _tensors(targets), rows.counts, row_ids)
 
-    def _lay(self, rows: Rows, tokens: np.ndarray) -> tuple[slice, slice]:
+    def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray) -> tuple[slice, slice]:
         """Where the trunk rows and tokens lie."""
         self.tokens.append(tokens)
         self.lengths.append(rows.lengths.values)
         self.seconds.append(rows.seconds.values)
-        row_slice = slice(self.num_rows, self.num_rows + len(rows.lengths.values))
+        num_rows, repeats = len(rows.lengths.values), len(table.sight)
+        assert not (rows.lengths.lengths % repeats).any(), f"{name}: a row has no whole number of {repeats} trunk rows"
+        self.sight.append(np.tile(np.array(table.sight, np.int8), num_rows // repeats))
+        row_slice = slice(self.num_rows, self.num_rows + num_rows)
         token_slice = slice(self.num_tokens, self.num_tokens + len(tokens))
         self.num_rows, self.num_tokens = row_slice.stop, token_slice.stop
         return row_slice, token_slice
@@ -228,6 +240,7 @@ class _Builder:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
         segments = positions >= np.repeat(np.concatenate(self.seconds), lengths)
+        sight = np.concatenate(self.sight)
         return Batch(
             torch.from_numpy(np.concatenate(self.tokens).astype(np.int64)),
             torch.from_numpy(positions),
@@ -235,6 +248,7 @@ class _Builder:
             torch.from_numpy(starts),
             lengths,
             {name: self.tasks[name] for name in order},
+            sight if sight.any() else None,
         )
 
 

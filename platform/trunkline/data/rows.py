@@ -96,7 +96,10 @@ class Rows:
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Rows of several chunks, in order. Source of notes: their sum."""
+    """Rows of several chunks, in order. Source of notes: their sum.
+
+    A chunk without anything to learn may lack the others' targets: there they are empty lists, or zeros.
+    """
 
     def ragged(items: Sequence[Ragged]) -> Ragged:
         lengths = np.concatenate([item.lengths for item in items])
@@ -112,9 +115,19 @@ def join(parts: Sequence[Rows]) -> Rows:
         ragged([part.lengths for part in parts]),
         ragged([part.seconds for part in parts]),
         np.concatenate([part.counts for part in parts]),
-        {name: target([part.targets[name] for part in parts]) for name in parts[0].targets},
+        {
+            name: target([part.targets[name] if name in part.targets else blank(value, len(part)) for part in parts])
+            for name, value in next((part.targets for part in parts if part.targets), {}).items()
+        },
         sum((part.notes for part in parts), Counter()),
     )
+
+
+def blank(value: Target, size: int) -> Target:
+    """No value of a target's kind in each of `size` rows: empty lists, or zeros."""
+    if isinstance(value, Ragged):
+        return Ragged(value.values[:0], np.zeros(size + 1, np.int64))
+    return np.zeros((size, *value.shape[1:]), value.dtype)
 
 
 def amid(learned: Rows, places: np.ndarray, others: Rows) -> Rows:
@@ -132,9 +145,11 @@ def amid(learned: Rows, places: np.ndarray, others: Rows) -> Rows:
         return Ragged(np.concatenate([mine.values, other.values]), starts).take(order)
 
     def target(value: Target) -> Target:
-        if isinstance(value, Ragged):
-            return both(value, Ragged(value.values[:0], np.zeros(len(others) + 1, np.int64)))
-        return np.concatenate([value, np.zeros((len(others), *value.shape[1:]), value.dtype)])[order]
+        none = blank(value, len(others))
+        if isinstance(value, Ragged) and isinstance(none, Ragged):
+            return both(value, none)
+        assert isinstance(value, np.ndarray) and isinstance(none, np.ndarray)
+        return np.concatenate([value, none])[order]
 
     return Rows(
         both(learned.tokens, others.tokens),

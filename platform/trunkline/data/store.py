@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ import pyarrow.ipc
 from trunkline import durable
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import content_hash, digest
-from trunkline.data.gathered import Extra, Gathered
-from trunkline.data.rows import Ragged, Rows, Target
-from trunkline.data.sources.base import Chunk, Reading, Source
+from trunkline.data.intake import NOTE, Intake, check_share
+from trunkline.data.partial import Extra
+from trunkline.data.rows import Ragged, Rows, Target, join
+from trunkline.data.sources.base import Reading, Source
 from trunkline.errors import DataError, IntegrityError, Problems, TrunklineError
 
 # Raised when rows already stored would come out otherwise, or the files' layout changes.
@@ -55,25 +56,6 @@ class SplitJob:
         more = {"extras": [extra.key() for extra in self.extras], "beside": sorted({str(target) for target in self.beside})}
         return digest([*source, *([more] if any(more.values()) else [])])
 
-    def select(self, chunk: Chunk) -> Chunk:
-        """The columns wanted, without the rows nobody has a label for. Raises DataError for a null where none is allowed."""
-        more = [extra.column for extra in self.extras]
-        if not self.beside:
-            return self.reading.select(chunk, (*self.encoding.wanted, *more))
-        targets = [target for target in self.beside if target is not None]
-        picked = self.reading.select(chunk, self.encoding.inputs, optional=(*targets, *more))
-        if len(targets) < len(self.beside):
-            return picked
-        labels = [picked.columns[name] for name in targets]
-        kept = [row for row in range(len(picked)) if any(values[row] is not None for values in labels)]
-        if len(kept) < len(picked):
-            picked.notes["without_labels_dropped"] += len(picked) - len(kept)
-            picked = picked.take(kept)
-        return picked
-
-    def gathered(self) -> Gathered:
-        return Gathered(self.encoding, extras=self.extras, partial=bool(self.beside))
-
 
 @dataclass(frozen=True)
 class StoredSplit:
@@ -98,6 +80,11 @@ class StoredSplit:
     def notes(self) -> Counter[str]:
         """What happened while reading and encoding: cut, null_dropped, unknown_tokens and the like."""
         return self.rows.notes
+
+    @property
+    def quarantined(self) -> dict[str, Any]:
+        """Rows set aside: rows (how many), read (of how many), first (place and reason of the first 100)."""
+        return dict(self.index.get(NOTE, {"rows": 0, "read": 0, "first": []}))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -143,14 +130,17 @@ def build_split(folder: Path | str, job: SplitJob) -> StoredSplit:
     path = place / f"{job.split}-{job.key()[:20]}.arrow"
     found = _existing(path)
     if found is not None:
+        check_share(found.quarantined, job.reading)
         return found
     with filelock.FileLock(place / f".{path.stem}.lock"):
         found = _existing(path)
         if found is not None:
+            check_share(found.quarantined, job.reading)
             return found
         for torn in place.glob(f".{path.stem}.*.tmp"):
             torn.unlink()
-        _write(path, _encode(job), job)
+        rows, report = _encode(job)
+        _write(path, rows, job, report)
     return StoredSplit.open(path, reused=False)
 
 
@@ -181,38 +171,36 @@ def _existing(path: Path) -> StoredSplit | None:
         return None
 
 
-def _encode(job: SplitJob) -> Rows:
-    gathered = job.gathered()
-    first = 0
-    read: Counter[str] = Counter()
-    for chunk in job.source.read(job.split):
-        picked = job.select(chunk)
-        read += picked.notes
-        if len(picked):
-            gathered.add(picked, first)
-        first += len(chunk)
-    rows = gathered.rows()
+def _encode(job: SplitJob) -> tuple[Rows, dict[str, Any]]:
+    intake = Intake(job.encoding, job.reading, extras=job.extras, beside=job.beside)
+    parts = [rows for chunk in job.source.read(job.split) if (rows := intake.rows(chunk)) is not None]
+    if parts and job.beside and not any(rows.counts.any() for rows in parts):
+        raise DataError(
+            f"column '{job.encoding.target}' has no value in any of {sum(map(len, parts))} rows of split '{job.split}'. "
+            "Give some rows a label, or leave the task out.",
+            where=job.name,
+        )
+    if job.split == "train":
+        parts = [job.encoding.drawn(rows) for rows in parts]
+    report = intake.report()
+    check_share(report, job.reading)
+    rows = join(parts) if parts else None
     if rows is not None and not job.beside and not rows.counts.all():
         notes, learned = rows.notes, np.flatnonzero(rows.counts)
         notes["without_targets_dropped"] = len(rows) - len(learned)
         rows = rows.take(learned)
         rows.notes.update(notes)
-    if gathered.size and (rows is None or (job.beside and not rows.counts.any())):
-        raise DataError(
-            f"column '{job.encoding.target}' has no value in any of {gathered.size} rows of split '{job.split}'. "
-            "Give some rows a label, or leave the task out.",
-            where=job.name,
-        )
     if rows is None or not len(rows):
-        raise DataError(
-            f"split '{job.split}' has no rows left of {first} read ({dict(read) or 'nothing was dropped'}).", where=job.name
-        )
-    rows.notes.update(read)
-    return rows
+        told = dict(intake.notes + rows.notes if rows is not None else intake.notes) or "nothing was dropped"
+        raise DataError(f"split '{job.split}' has no rows left of {intake.read} read ({told}).", where=job.name)
+    rows.notes.update(intake.notes)
+    if intake.quarantined:
+        rows.notes[NOTE] = intake.quarantined
+    return rows, report
 
 
-def _write(path: Path, rows: Rows, job: SplitJob) -> None:
-    """Arrow file first, index last: a split exists once its index does."""
+def _write(path: Path, rows: Rows, job: SplitJob, report: Mapping[str, Any]) -> None:
+    """Arrow file first, index last: a split exists once its index does. report: of the rows set aside."""
     columns: dict[str, Target] = {"tokens": rows.tokens, "lengths": rows.lengths, "seconds": rows.seconds, "counts": rows.counts}
     columns |= {f"target.{name}": value for name, value in rows.targets.items()}
     batch = pyarrow.record_batch({name: _to_arrow(value) for name, value in columns.items()})
@@ -230,6 +218,7 @@ def _write(path: Path, rows: Rows, job: SplitJob) -> None:
         "longest_row": int(lengths.max()),
         "targets": int(rows.counts.sum()),
         "notes": dict(sorted(rows.notes.items())),
+        **({NOTE: report} if report["rows"] else {}),
         "size_bytes": temporary.stat().st_size,
         "sha256": content_hash(str(temporary), pyarrow.fs.LocalFileSystem(), remember=False),
     }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.batch import Sampler
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, DataError
 
 BLOCK = 256  # draws decided at once; what lies behind the step's cut is not consumed
 
@@ -38,7 +38,8 @@ class Stream:
     """Draws units until the next would pass `tokens_per_step`; that one opens the next step.
 
     sizes: tokens of each training row, per task. groups: rows drawn together, per task (1 unless the loss couples rows).
-    Within a task every row comes once before any comes twice. Raises ConfigError if one unit can pass `unit_limit` tokens.
+    Within a task every row comes once before any comes twice. Raises ConfigError if one unit can pass `unit_limit` tokens,
+    DataError if a task has fewer rows than a group.
     """
 
     def __init__(
@@ -61,11 +62,17 @@ class Stream:
         self._order: dict[str, tuple[int, np.ndarray]] = {}
         self._uniforms: tuple[int, np.ndarray] = (-1, np.zeros(0))
         for name in self.names:
+            if len(self.sizes[name]) < self.groups[name]:
+                raise DataError(
+                    f"task '{name}': its loss draws {self.groups[name]} rows at a time, and there are {len(self.sizes[name])} "
+                    "training rows. Add rows, or lower the loss's group."
+                )
             largest = int(np.sort(self.sizes[name])[-self.groups[name] :].sum())
             if largest > unit_limit:
                 raise ConfigError(
                     f"task '{name}': a group of {self.groups[name]} rows can hold {largest} tokens, above train.tokens_per_pass "
-                    f"{unit_limit}. Raise tokens_per_pass, or lower train.max_length or the loss's group."
+                    f"{unit_limit}. Raise tokens_per_pass, or lower train.max_length, the loss's group, or what the card's head "
+                    "takes into a row (such as head.max_candidates)."
                 )
 
     def next_step(self, step: int) -> list[Unit]:

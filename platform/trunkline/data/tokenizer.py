@@ -54,6 +54,19 @@ class EncodedWords(Encoded):
     dropped: np.ndarray
 
 
+@dataclass(frozen=True)
+class Spelled:
+    """Token ids of texts and the characters each token stands for: starts to before ends, int32, in step with `ids`.
+
+    cut [n] bool: the text had more tokens than were asked for.
+    """
+
+    ids: Ragged
+    starts: np.ndarray
+    ends: np.ndarray
+    cut: np.ndarray
+
+
 class Tokenizer:
     """A `tokenizers.Tokenizer` with a length limit, for whole columns.
 
@@ -103,6 +116,11 @@ class Tokenizer:
         """Special tokens of every row."""
         return sum(len(part) for part in self._frames[2 if pair else 1])
 
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Special tokens before and after a text that stands alone."""
+        return len(self._frames[1][0]), len(self._frames[1][1])
+
     def encode(self, first: Sequence[str], second: Sequence[str] | None = None) -> Encoded:
         """Rows of one text, or of two; a pair that is too long loses tokens from its longer text first."""
         budget = self.max_length - self.num_special(second is not None)
@@ -115,6 +133,30 @@ class Tokenizer:
     def frame(self, bodies: Sequence[np.ndarray]) -> Encoded:
         """One row of the given token ids with its special tokens."""
         return self._rows([Ragged.of([body]) for body in bodies], np.zeros(1, bool))
+
+    def pairs(self, first: Ragged, second: Ragged) -> tuple[Encoded, np.ndarray]:
+        """Rows of two texts given as token ids, and where the second one's own tokens begin in each."""
+        begin = len(self._frames[2][0]) + first.lengths + len(self._frames[2][1])
+        return self._rows([first, second], np.zeros(len(first), bool)), begin
+
+    def ids(self, texts: Sequence[str], limit: int) -> tuple[Ragged, np.ndarray]:
+        """At most `limit` ids of each text, without special tokens, and whether it had more; `truncate` says which are kept."""
+        every = self._ids(texts, limit)
+        return every.keep(np.minimum(every.lengths, limit), end=self.truncate == "left"), every.lengths > limit
+
+    def spell(self, texts: Sequence[str], limit: int) -> Spelled:
+        """The first `limit` tokens of each well-formed text with their characters, without special tokens."""
+        most = CHARACTERS_PER_TOKEN * limit + 256
+        found = self.inner.encode_batch([text[:most] for text in texts], add_special_tokens=False)
+        for row, text in enumerate(texts):
+            if len(text) > most and len(found[row].ids) <= limit:
+                found[row] = self.inner.encode(text, add_special_tokens=False)
+        every = _flat([encoding.ids for encoding in found])
+        pairs = itertools.chain.from_iterable(encoding.offsets for encoding in found)
+        places = np.fromiter(itertools.chain.from_iterable(pairs), np.int32, 2 * len(every.values))
+        kept = np.minimum(every.lengths, limit)
+        ids, starts, ends = (Ragged(part, every.starts).keep(kept) for part in (every.values, places[::2], places[1::2]))
+        return Spelled(ids, starts.values, ends.values, every.lengths > limit)
 
     def _rows(self, bodies: Sequence[Ragged], cut: np.ndarray) -> Encoded:
         frame = [Ragged.same(part, len(cut)) for part in self._frames[len(bodies)]]
@@ -184,6 +226,10 @@ class Tokenizer:
             if len(ids[row]) <= budget:
                 ids[row] = self._raw([texts[row]])[0]
         return _flat(ids)
+
+    def plain(self, texts: Sequence[str]) -> Ragged:
+        """Ids of each text, whole and without special tokens."""
+        return _flat(self._raw(texts))
 
     def _raw(self, texts: Sequence[str]) -> list[list[int]]:
         try:

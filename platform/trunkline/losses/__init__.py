@@ -13,6 +13,12 @@ LOSSES = {
     "log_cosh": "regression",
     "heteroscedastic": "regression",
     "crf": "tagging",
-    "in_batch": "ranking",
+    "span": "span",
+    "infonce": "contrastive",
+    "pairwise_logistic": "ranking",
+    "margin": "ranking",
+    "listnet": "ranking",
+    "listmle": "ranking",
+    "lambdarank": "ranking",
     "distillation": "distillation",
 }

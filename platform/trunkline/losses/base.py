@@ -30,10 +30,9 @@ class Loss(nn.Module):
         """Whether rows that carry these targets have all it reads."""
         return cls.reads <= set(targets)
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """The targets it reads, made as it is: one that wraps another reads the other's too."""
-        return self.reads
+    def suits(self, targets: Collection[str]) -> bool:
+        """As `fits`, of this loss as it is made: one that wraps another asks that one too."""
+        return self.fits(targets)
 
     def check(self, sizes: Mapping[str, Any]) -> None:
         """Raises ConfigError if its own arguments do not fit the task. sizes: the encoding's `head_arguments`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -37,9 +37,8 @@ class Distillation(Loss):
         self.own = None if of is None else _made(of)
         self.group = 1 if self.own is None else self.own.group
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.reads if self.own is None else self.reads | self.own.needs
+    def suits(self, targets: Collection[str]) -> bool:
+        return self.fits(targets) and (self.own is None or self.own.suits(targets))
 
     def check(self, sizes: Mapping[str, Any]) -> None:
         if self.own is not None:

@@ -45,7 +45,7 @@ class MacroF1(Metric):
     """
 
     needs = frozenset({"prediction", "target"})
-    not_for = frozenset({"regression", "masked_language"})
+    not_for = frozenset({"regression", "masked_language", "causal_language", "bilm"})
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:
         right, predicted, true = _confusion(prediction, target)
@@ -60,7 +60,7 @@ class MicroF1(Metric):
     """
 
     needs = frozenset({"prediction", "target"})
-    not_for = frozenset({"regression", "masked_language"})
+    not_for = frozenset({"regression", "masked_language", "causal_language", "bilm"})
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:
         right, predicted, true = (int(count.sum()) for count in _confusion(prediction, target))
@@ -77,7 +77,7 @@ class Mcc(Metric):
     """
 
     needs = frozenset({"prediction", "target"})
-    not_for = frozenset({"regression", "masked_language", "multilabel"})
+    not_for = frozenset({"regression", "masked_language", "causal_language", "bilm", "multilabel"})
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:
         counts = [count.astype(np.float64) for count in _confusion(prediction, target)]

@@ -25,4 +25,4 @@ class Perplexity(Metric):
 class MaskedAccuracy(Accuracy):
     """Share of masked tokens predicted right. prediction, target [n] int64."""
 
-    not_for = frozenset({"classification", "tagging", "regression", "multilabel"})
+    not_for = frozenset({"classification", "tagging", "regression", "multilabel", "causal_language", "bilm", "replaced_token"})

@@ -16,7 +16,9 @@ class Jaccard(Metric):
     """
 
     needs = frozenset({"prediction", "target"})
-    not_for = frozenset({"classification", "tagging", "regression", "masked_language"})
+    not_for = frozenset(
+        {"classification", "tagging", "regression", "masked_language", "causal_language", "bilm", "replaced_token"}
+    )
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:
         guessed, wanted = prediction.astype(np.bool_), target.astype(np.bool_)

@@ -1,8 +1,14 @@
-"""Metrics of ranking: how high the right candidate stands among a fixed number of others."""
+"""Metrics of graded lists: how high the relevant candidates of a query stand. Each is the mean over lists.
+
+Candidates of one score stand in any order alike: a figure is its expectation over them, in closed form. So a model that
+scores all alike gets exactly what chance gets. Source: McSherry & Najork, ECIR 2008, section 2. A score that is no number
+stands last, and of several such the worse grade first. scores, grades [n]: an array for each list, of one length both.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,106 +16,140 @@ from trunkline.errors import ConfigError
 from trunkline.metrics.base import Metric
 from trunkline.registry import METRICS
 
-CHUNK_ROWS = 256
 
+@dataclass(frozen=True)
+class Standing:
+    """A list from the best score down. value [m]: what is counted of each place, the mean over those it ties with.
 
-def _mix(value: np.ndarray) -> np.ndarray:
-    """splitmix64 of uint64 values. Source: Steele, Lea & Flood, OOPSLA 2014, figure 17."""
-    with np.errstate(over="ignore"):
-        value = value + np.uint64(0x9E3779B97F4A7C15)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return value ^ (value >> np.uint64(31))
-
-
-def draw(keys: np.ndarray, pool: np.ndarray, count: int) -> np.ndarray:
-    """`count` different numbers below each row's pool size, a function of its key alone: [n, count] int64.
-
-    keys [n] uint64, pool [n] int64 >= 0. A smaller pool is taken whole and filled up with -1.
-    Source: Floyd's sampling, Bentley & Floyd, CACM 30 (1987): one pass, no rejection.
-    """
-    taken = np.full((len(keys), count), -1, np.int64)
-    size = np.minimum(pool, count)
-    for step in range(count):
-        last = pool - size + step
-        number = (_mix(keys ^ _mix(np.full_like(keys, step))) % np.maximum(last + 1, 1).astype(np.uint64)).astype(np.int64)
-        repeated = (taken[:, :step] == number[:, None]).any(axis=1)
-        taken[:, step] = np.where(step < size, np.where(repeated, last, number), -1)
-    return taken
-
-
-def _right_answers(query_key: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The right candidates of each query text: (query of each row [n], flat candidates ascending, start per query [q+1])."""
-    _, query = np.unique(query_key, return_inverse=True)
-    pairs = np.unique(np.stack([query, own], axis=1), axis=0)
-    return query, pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(query.max() + 2))
-
-
-def others(key: np.ndarray, query_key: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The wrong candidates every row is ranked against.
-
-    Returns (first row of each distinct candidate [u], own candidate of each row [n], others [n, count], -1 where the split
-    has no more). Other right answers to the same query are never among them.
-    """
-    _, first, own = np.unique(key, return_index=True, return_inverse=True)
-    query, right, starts = _right_answers(query_key, own)
-    excluded = np.diff(starts)[query]
-    drawn = draw(query_key.astype(np.int64).view(np.uint64), len(first) - excluded, count)
-    for rank in range(int(excluded.max())):  # step over each right answer, in ascending order
-        rows = np.flatnonzero(excluded > rank)
-        skip = right[starts[query[rows]] + rank]
-        drawn[rows] += drawn[rows] >= skip[:, None]
-    return first, own, drawn
-
-
-class _Ranks(Metric):
-    """query, candidate [n, D] float32 of unit length; key, query_key [n] int64: hashes of candidate and query text.
-
-    Each query meets its own candidate and num_candidates - 1 others of the split, chosen by the hash of the query alone.
-    The score is the dot product. Candidates that tie share the ranks they span, so a model that scores all alike gets what
-    chance gets: recall at 1 = 1 / num_candidates. A score that is no number ranks its row last.
+    first, size [m]: where its tie begins and how many stand in it. total: the sum of the values.
     """
 
-    needs = frozenset({"query", "candidate", "key", "query_key"})
+    value: np.ndarray
+    first: np.ndarray
+    size: np.ndarray
+    total: float
 
-    def __init__(self, *, num_candidates: int = 50) -> None:
-        if isinstance(num_candidates, bool) or not isinstance(num_candidates, int) or num_candidates < 2:
-            raise ConfigError(f"num_candidates must be a whole number of at least 2, found {num_candidates!r}.")
-        super().__init__()
-        self.num_candidates = num_candidates
 
-    def value(self, *, query: np.ndarray, candidate: np.ndarray, key: np.ndarray, query_key: np.ndarray) -> float:
-        first, own, wrong = others(key, query_key, self.num_candidates - 1)
-        above, ties = np.zeros(len(key), np.int64), np.zeros(len(key), np.int64)
-        for start in range(0, len(key), CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            shown = np.concatenate([own[rows, None], wrong[rows]], axis=1)
-            vectors = candidate[first[shown]].astype(np.float64)  # [rows, candidates, D]
-            # Product and sum, not a matrix product: equal vectors must give equal scores wherever they stand.
-            scores = (vectors * query[rows, None].astype(np.float64)).sum(axis=2)
-            tied = (scores[:, 1:] == scores[:, :1]) & (wrong[rows] >= 0)
-            below = (scores[:, 1:] < scores[:, :1]) & (wrong[rows] >= 0)
-            ties[rows] = tied.sum(axis=1)
-            above[rows] = (wrong[rows] >= 0).sum(axis=1) - ties[rows] - below.sum(axis=1)
-        return float(np.mean(self.gain(above, ties)))
+def standing(scores: np.ndarray, grades: np.ndarray, value: np.ndarray) -> Standing:
+    """value [m]: what counts of each candidate, in the order of scores."""
+    broken = np.isnan(scores)
+    keys = np.stack([np.where(broken, grades, 0), np.where(broken, 0, -scores.astype(np.float64)), broken])
+    order = np.lexsort(keys)
+    new = np.append(True, (np.diff(keys[:, order], axis=1) != 0).any(axis=0))
+    first, tie = np.flatnonzero(new), np.cumsum(new) - 1
+    size = np.diff(np.append(first, len(order)))
+    mean = np.add.reduceat(value[order].astype(np.float64), first) / size
+    return Standing(mean[tie], first[tie], size[tie], float(value.sum()))
+
+
+class _Lists(Metric):
+    """The mean over lists of one figure each; 0 if no list has any."""
+
+    needs = frozenset({"scores", "grades"})
+
+    def value(self, *, scores: np.ndarray, grades: np.ndarray) -> float:
+        figures = [self.figure(score, grade) for score, grade in zip(scores, grades, strict=True)]
+        told = [figure for figure in figures if figure is not None]
+        return float(np.mean(told)) if told else 0.0
 
     @abstractmethod
-    def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
-        """What a row scores: above [n] candidates stand higher, ties [n] stand level with its own."""
+    def figure(self, scores: np.ndarray, grades: np.ndarray) -> float | None:
+        """Of one list [m]; None for one that has nothing to find."""
 
 
-@METRICS.register("recall_at_1")
-class RecallAt1(_Ranks):
-    """Share of queries whose own candidate stands first. query, candidate [n, D] float32; key, query_key [n] int64."""
+class _Relevance(_Lists):
+    """relevant_from: the least grade that is relevant; None is any above 0. Lists without one are left out."""
 
-    def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
-        return (above == 0) / (ties + 1)
+    def __init__(self, *, relevant_from: float | None = None) -> None:
+        super().__init__()
+        wrong = isinstance(relevant_from, bool) or not isinstance(relevant_from, int | float) or not relevant_from > 0
+        if relevant_from is not None and wrong:
+            raise ConfigError(f"relevant_from: a number above 0 is needed, found {relevant_from!r}.")
+        self.relevant_from = relevant_from
+
+    def figure(self, scores: np.ndarray, grades: np.ndarray) -> float | None:
+        relevant = grades > 0 if self.relevant_from is None else grades >= self.relevant_from
+        return self.found(standing(scores, grades, relevant)) if relevant.any() else None
+
+    @abstractmethod
+    def found(self, list_: Standing) -> float:
+        """The figure of a list, whose `value` is the chance that a relevant one stands there."""
+
+
+@METRICS.register("map")
+class MeanAverage(_Relevance):
+    """Mean average precision: the mean over relevant candidates of the share of relevant ones down to each, then over lists.
+
+    scores, grades [n] of arrays; relevance as `relevant_from` says. Source: Buckley & Voorhees, SIGIR 2000, as trec_eval's `map`.
+    """
+
+    def found(self, list_: Standing) -> float:
+        chance, size = list_.value, list_.size
+        place = np.arange(len(chance))
+        tied = chance * size  # relevant ones in the tie
+        before = np.concatenate([[0.0], np.cumsum(chance)])[list_.first]
+        among = (place - list_.first) * (tied - 1) / np.maximum(size - 1, 1)  # expected in the tie and above, given one here
+        return float(np.sum(chance * (before + 1 + among) / (place + 1)) / list_.total)
 
 
 @METRICS.register("mrr")
-class Mrr(_Ranks):
-    """Mean of 1 / rank of the own candidate. query, candidate [n, D] float32; key, query_key [n] int64."""
+class MeanReciprocalRank(_Relevance):
+    """Mean over lists of 1 / rank of the first relevant candidate, over the whole list.
 
-    def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, self.num_candidates + 1))])
-        return (harmonic[above + ties + 1] - harmonic[above]) / (ties + 1)
+    scores, grades [n] of arrays; relevance as `relevant_from` says. Source: Voorhees, TREC-8 (1999), as trec_eval's `recip_rank`.
+    """
+
+    def found(self, list_: Standing) -> float:
+        start = list_.first[np.flatnonzero(list_.value)[0]]
+        size, relevant = int(list_.size[start]), list_.value[start] * list_.size[start]
+        place = np.arange(size)
+        # Drawn one after the other: the chance that the next is relevant, if none was before.
+        chance = np.minimum(np.rint(relevant) / (size - place), 1.0)
+        none_yet = np.concatenate([[1.0], np.cumprod(1 - chance)[:-1]])
+        return float(np.sum(none_yet * chance / (start + place + 1)))
+
+
+def _checked(k: int | None) -> int | None:
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise ConfigError(f"k: a whole number of at least 1 is needed, or null for whole lists, found {k!r}.")
+    return k
+
+
+@METRICS.register("recall_at_k")
+class RecallAtK(_Relevance):
+    """Share of the relevant candidates among the first k, then the mean over lists.
+
+    scores, grades [n] of arrays; relevance as `relevant_from` says. As trec_eval's `recall`; a list of more than k relevant
+    candidates can not reach 1.
+    """
+
+    def __init__(self, *, k: int = 1, relevant_from: float | None = None) -> None:
+        super().__init__(relevant_from=relevant_from)
+        self.k = _checked(k)
+
+    def found(self, list_: Standing) -> float:
+        return float(list_.value[: self.k].sum() / list_.total)
+
+
+@METRICS.register("ndcg")
+class Ndcg(_Lists):
+    """Sum over the first k places of (2 ** grade - 1) / log2(1 + rank), as a share of the best order's; the mean over lists.
+
+    k: null for whole lists. scores, grades [n] of arrays; lists whose grades are all 0 are left out. Source: Jarvelin &
+    Kekalainen, TOIS 20 (2002), with the gain of Burges et al., ICML 2005; trec_eval's has the grade itself as the gain, which is
+    the same for grades of 0 and 1.
+    """
+
+    def __init__(self, *, k: int | None = 10) -> None:
+        super().__init__()
+        self.k = _checked(k)
+
+    def figure(self, scores: np.ndarray, grades: np.ndarray) -> float | None:
+        best = grades.max()
+        if best <= 0:
+            return None
+        wide = grades.astype(np.float64)
+        gain = np.exp2(wide - best) - np.exp2(-float(best))  # relative to 2 ** best: never inf
+        discount = 1 / np.log2(np.arange(len(gain)) + 2.0)[: self.k]
+        ideal = np.sort(gain)[::-1][: self.k] @ discount
+        return float(standing(scores, grades, gain).value[: self.k] @ discount / ideal)

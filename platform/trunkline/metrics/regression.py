@@ -25,7 +25,9 @@ class _Numbers(Metric):
     """prediction, target [n] float32, or [n, M]: then the mean of the M figures."""
 
     needs = frozenset({"prediction", "target"})
-    not_for = frozenset({"classification", "tagging", "masked_language", "multilabel"})
+    not_for = frozenset(
+        {"classification", "tagging", "masked_language", "causal_language", "bilm", "replaced_token", "multilabel"}
+    )
 
     def value(self, *, prediction: np.ndarray, target: np.ndarray) -> float:
         columns = [array.astype(np.float64).reshape(len(target), -1).T for array in (prediction, target)]

@@ -1,6 +1,8 @@
 """Attention that never crosses a row of the pack, registered with transformers under one name.
 
-CUDA: the variable-length kernel of torch. CPU: rows grouped by (nearly) equal length, one scaled-dot-product call each.
+CUDA: the variable-length kernel of torch. CPU: rows grouped by (nearly) equal length, one scaled-dot-product call each. A row
+that looks ahead only is read from its end: then it looks back only, as the kernels know it (places are in the queries and
+keys already, so the order in which a call meets the tokens says nothing).
 """
 
 from __future__ import annotations
@@ -19,54 +21,90 @@ SPREAD = 0.75  # a group holds rows whose lengths are at least this share of its
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of nearly equal length: index [G, L] of their tokens (short rows repeat their first), mask [G, 1, 1, L] or None."""
+    """Rows of nearly equal length in one call: index [G, L] of their tokens (short rows repeat their first), mask [G, 1, 1, L]
+    or None. causal: a token sees those before it in the index alone, which keeps short rows off their repeats by itself."""
 
     index: Tensor
     mask: Tensor | None
+    causal: bool
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows in one call of the variable-length kernel: index [n] of their tokens, None for the whole pack as it lies;
+    row_starts [r+1] int32 and longest of them; causal as in Group."""
+
+    index: Tensor | None
+    row_starts: Tensor
+    longest: int
+    causal: bool
 
 
 @dataclass(frozen=True)
 class Plan:
     """How attention runs on one pack; made once per pass, used by every layer.
 
-    groups, scatter: on the CPU; scatter [N] finds each token in the groups' outputs laid end to end.
-    row_starts [R+1] int32 and longest: for the variable-length kernel.
+    groups (CPU) or packed (CUDA): the calls. scatter [N] finds each token in their outputs laid end to end, None if in place.
     """
 
     groups: list[Group]
+    packed: list[Packed]
     scatter: Tensor | None
-    row_starts: Tensor | None
-    longest: int
 
     @classmethod
-    def of(cls, row_starts: Tensor, row_lengths: np.ndarray) -> Plan:
-        """row_starts [R+1] on the device the pack is on; row_lengths [R] on the host."""
-        if row_starts.is_cuda:
-            return cls([], None, row_starts.int(), int(row_lengths.max()))
-        return _grouped(row_lengths)
+    def of(cls, row_starts: Tensor, row_lengths: np.ndarray, sight: np.ndarray | None = None) -> Plan:
+        """row_starts [R+1] on the device the pack is on; row_lengths [R] and sight [R] (see `Batch`) on the host."""
+        sight = np.zeros(len(row_lengths), np.int8) if sight is None else sight
+        return _packed(row_starts, row_lengths, sight) if row_starts.is_cuda else _grouped(row_lengths, sight)
 
 
-def _grouped(lengths: np.ndarray) -> Plan:
+def _grouped(lengths: np.ndarray, sight: np.ndarray) -> Plan:
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    order = np.argsort(-lengths, kind="stable")
     groups: list[Group] = []
     scatter = np.zeros(starts[-1], np.int64)
-    offset = first = 0
-    while first < len(order):
-        longest = int(lengths[order[first]])
-        last = first
-        while last < len(order) and lengths[order[last]] >= SPREAD * longest:
-            last += 1
-        rows = order[first:last]
-        steps = np.arange(longest)
-        inside = steps < lengths[rows][:, None]  # [G, L]
-        index = starts[rows][:, None] + np.where(inside, steps, 0)
-        mask = None if inside.all() else torch.from_numpy(inside)[:, None, None, :]
-        scatter[index[inside]] = offset + np.flatnonzero(inside.ravel())
-        groups.append(Group(torch.from_numpy(index), mask))
-        offset += inside.size
-        first = last
-    return Plan(groups, torch.from_numpy(scatter), None, int(lengths.max()))
+    offset = 0
+    for causal in (False, True):
+        order = np.flatnonzero((sight != 0) == causal)
+        order = order[np.argsort(-lengths[order], kind="stable")]
+        first = 0
+        while first < len(order):
+            longest = int(lengths[order[first]])
+            last = first
+            while last < len(order) and lengths[order[last]] >= SPREAD * longest:
+                last += 1
+            rows = order[first:last]
+            own, steps = lengths[rows][:, None], np.arange(longest)
+            inside = steps < own  # [G, L]
+            forth = np.where(sight[rows][:, None] > 0, own - 1 - steps, steps)
+            index = starts[rows][:, None] + np.where(inside, forth, 0)
+            mask = None if causal or inside.all() else torch.from_numpy(inside)[:, None, None, :]
+            scatter[index[inside]] = offset + np.flatnonzero(inside.ravel())
+            groups.append(Group(torch.from_numpy(index), mask, causal))
+            offset += inside.size
+            first = last
+    return Plan(groups, [], torch.from_numpy(scatter))
+
+
+def _packed(row_starts: Tensor, lengths: np.ndarray, sight: np.ndarray) -> Plan:
+    """One call for the rows read whole, one for those read in one direction. Not run yet on CUDA with a sight other than 0."""
+    if not sight.any() or (sight < 0).all():
+        return Plan([], [Packed(None, row_starts.int(), int(lengths.max()), bool(sight.any()))], None)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    parts: list[np.ndarray] = []
+    packed: list[Packed] = []
+    for causal in (False, True):
+        rows = np.flatnonzero((sight != 0) == causal)
+        if not len(rows):
+            continue
+        own = lengths[rows]
+        ends = np.cumsum(own)
+        steps = np.arange(ends[-1]) - np.repeat(ends - own, own)
+        forth = np.where(np.repeat(sight[rows] > 0, own), np.repeat(own, own) - 1 - steps, steps)
+        parts.append(np.repeat(starts[rows], own) + forth)
+        bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)).to(row_starts.device)
+        packed.append(Packed(torch.from_numpy(parts[-1]).to(row_starts.device), bounds, int(own.max()), causal))
+    scatter = torch.from_numpy(np.argsort(np.concatenate(parts))).to(row_starts.device)
+    return Plan([], packed, scatter)
 
 
 def attend(
@@ -79,15 +117,16 @@ def attend(
     del module, attention_mask
     assert not settings.get("dropout"), "attention dropout is not in the packed kernels"
     scaling, window = settings.get("scaling"), settings.get("sliding_window")
-    q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))  # [N, H, d]
-    if plan.row_starts is not None:
-        return _varlen(q, k, v, plan.row_starts, plan.longest, scaling, window).unsqueeze(0), None
-    parts = []
+    qkv = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]  # [N, H, d]
+    parts = [_varlen(qkv, call, scaling, window) for call in plan.packed]
     for group in plan.groups:
-        queries, keys, values = (tensor[group.index].transpose(1, 2) for tensor in (q, k, v))  # [G, H, L, d]
-        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=_window(group, window), scale=scaling)
+        queries, keys, values = (tensor[group.index].transpose(1, 2) for tensor in qkv)  # [G, H, L, d]
+        mask = _window(group, window)
+        causal = group.causal and mask is None
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal, scale=scaling)
         parts.append(out.transpose(1, 2).flatten(0, 1))  # [G * L, H, d]
-    return torch.cat(parts)[plan.scatter].unsqueeze(0), None
+    whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return (whole if plan.scatter is None else whole[plan.scatter]).unsqueeze(0), None
 
 
 def _window(group: Group, window: int | None) -> Tensor | None:
@@ -97,22 +136,24 @@ def _window(group: Group, window: int | None) -> Tensor | None:
         return group.mask
     steps = torch.arange(longest)
     near = (steps[:, None] - steps).abs() < window
+    if group.causal:
+        near = near.tril()
     return near if group.mask is None else group.mask & near
 
 
-def _varlen(
-    q: Tensor, k: Tensor, v: Tensor, row_starts: Tensor, longest: int, scaling: float | None, window: int | None
-) -> Tensor:
+def _varlen(qkv: list[Tensor], call: Packed, scaling: float | None, window: int | None) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     # The kernel knows half precision only.
-    half = q.dtype if q.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
-    sides = (-1, -1) if window is None else (window - 1, window - 1)
-    out = varlen_attn(
-        q.to(half), k.to(half), v.to(half), row_starts, row_starts, longest, longest, scale=scaling, window_size=sides
-    )
+    dtype = qkv[0].dtype
+    half = dtype if dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
+    q, k, v = ((tensor if call.index is None else tensor[call.index]).to(half) for tensor in qkv)
+    back = -1 if window is None else window - 1
+    sides = (back, 0 if call.causal else back)
+    starts, longest = call.row_starts, call.longest
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, window_size=sides)
     assert isinstance(out, Tensor)
-    return out.to(q.dtype)
+    return out.to(dtype)
 
 
 def register() -> str:

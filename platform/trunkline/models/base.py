@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,10 +14,13 @@ from trunkline.batch import Batch
 class Trunk(nn.Module):
     """tokens of a pack -> hidden [N, D], rows kept apart. Its keyword-only arguments come from the recipe's `trunk:`.
 
-    width: D. embeddings: the token embeddings, a parameter group of their own.
+    width: D. embeddings: the token embeddings, a parameter group of their own. sights: which of `Batch.sight` it honours; a task
+    that needs another is refused before training, with `one_way`, what to do about it.
     """
 
     width: int
+    sights: frozenset[int] = frozenset({0})
+    one_way: ClassVar[str] = "Choose another trunk."
 
     @property
     @abstractmethod

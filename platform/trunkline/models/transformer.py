@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,11 @@ class Transformer(Trunk):
     shares its configuration words) of `hidden_size`, `layers`, `heads`; `intermediate_size` defaults to 4 * hidden_size.
     pretrained: a folder, `package:<import name>/<folder>` or hub name to start from instead. dropout: hidden dropout;
     attention has none, on purpose (the packed kernels do not know it). Encoders without transformers' attention registry
-    (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare. Raises ConfigError for sizes that do
-    not fit, IntegrityError for a folder with code in it.
+    (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare; padded rows are read whole only. Raises
+    ConfigError for sizes that do not fit, IntegrityError for a folder with code in it.
     """
+
+    one_way: ClassVar[str] = "Take an encoder with transformers' attention registry (bert, roberta, modernbert), packed."
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Transformer(Trunk):
         self.packed: bool = packed and bool(getattr(self.encoder, "_supports_attention_backend", False))
         if self.packed:
             self.encoder.set_attn_implementation(attention.register())
+            self.sights = frozenset({-1, 0, 1})
         self.first_position = _first_position(self.encoder)
         self.knows_segments = getattr(config, "type_vocab_size", 0) > 1
         room = getattr(config, "max_position_embeddings", None)
@@ -90,13 +93,14 @@ class Transformer(Trunk):
         inputs: dict[str, Tensor] = {"input_ids": batch.tokens, "position_ids": batch.positions + self.first_position}
         if self.knows_segments:
             inputs["token_type_ids"] = batch.segments
-        plan = attention.Plan.of(batch.row_starts, batch.row_lengths)
+        plan = attention.Plan.of(batch.row_starts, batch.row_lengths, batch.sight)
         out = self.encoder(**{name: tensor.unsqueeze(0) for name, tensor in inputs.items()}, plan=plan)
         hidden: Tensor = out.last_hidden_state
         return hidden.squeeze(0)  # [N, D]
 
     def _padded(self, batch: Batch) -> Tensor:
         """The fallback: rows padded to the longest, outputs packed again. Costs the padding."""
+        assert batch.sight is None, "padded rows are read whole"
         num_rows, longest = len(batch.row_lengths), int(batch.row_lengths.max())
         row = torch.repeat_interleave(torch.arange(num_rows, device=batch.tokens.device), torch.diff(batch.row_starts))
         place = row * longest + batch.positions  # where each token lies in [R, L], flat

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from trunkline.errors import ConfigError
 
+TRIED = 1000  # steps at which rates are tried before the run
+
 
 @dataclass(frozen=True)
 class Horizon:
@@ -28,6 +30,9 @@ class Sampler(ABC):
 
     sizes: rows of each task's training split. A rate is the share of ROWS a task is meant to get (they need not sum to
     one); a task that draws groups of G rows is drawn G times less often.
+
+    A sampler is made twice: before any row is read, with sizes of 1, so that its constructor refuses names and settings that
+    are wrong whatever the sizes; and with the true sizes, when `check` follows.
     """
 
     def __init__(self, sizes: Mapping[str, int], horizon: Horizon) -> None:
@@ -35,6 +40,16 @@ class Sampler(ABC):
 
     @abstractmethod
     def rates(self, step: int) -> Mapping[str, float]: ...
+
+    def check(self) -> None:
+        """What the sizes decide. Raises ConfigError where a rate is negative or not finite or all are 0, tried at up to 1,000
+        steps from the first to the last."""
+        tried = min(TRIED, self.horizon.steps)
+        for number in range(tried):
+            step = 1 + round(number * (self.horizon.steps - 1) / max(tried - 1, 1))
+            rates = dict(self.rates(step))
+            if not any(rates.values()) or not all(math.isfinite(rate) and rate >= 0 for rate in rates.values()):
+                raise ConfigError(f"sampling: rates at step {step} must be at least 0, finite and not all 0, found {rates}.")
 
     def state(self) -> dict[str, object]:
         return {}

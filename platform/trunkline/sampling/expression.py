@@ -13,7 +13,6 @@ from trunkline.sampling.base import Horizon, Sampler
 
 NAMES = ("step", "progress", "size")
 LONGEST = 200  # characters; bounds the depth of the tree, too
-TRIED = 1000  # steps at which formulas are tried before the run
 FUNCTIONS: dict[str, Callable[..., float]] = {"min": min, "max": max, "sqrt": math.sqrt, "log": math.log, "exp": math.exp}
 OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow: math.pow,
@@ -43,8 +42,6 @@ class Expression(Sampler):
             raise ConfigError(f"sampling.rates: no formula for {', '.join(missing)}. Give each task of the recipe one.")
         self.text = {task: str(rates[task]) for task in sizes}
         self.formulas = {task: _parse(task, text) for task, text in self.text.items()}
-        for number in range(min(TRIED, horizon.steps)):
-            self.rates(1 + round(number * (horizon.steps - 1) / max(min(TRIED, horizon.steps) - 1, 1)))
 
     def rates(self, step: int) -> Mapping[str, float]:
         found = {task: self._value(task, step) for task in self.formulas}

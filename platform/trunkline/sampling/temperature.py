@@ -24,11 +24,14 @@ class Temperature(Sampler):
         if cap is not None and cap < 1:
             raise ConfigError(f"sampling.cap must be at least 1 row, found {cap}.")
         self.temperature, self.cap = temperature, cap
+
+    def check(self) -> None:
         try:
-            self.rates(1)
+            super().check()
         except OverflowError as error:
-            message = f"sampling.temperature {temperature} is so small that rates overflow. 1 is proportional, 2 is a good start."
-            raise ConfigError(message) from error
+            raise ConfigError(
+                f"sampling.temperature {self.temperature} is so small that rates overflow. 1 is proportional, 2 is a good start."
+            ) from error
 
     def rates(self, step: int) -> Mapping[str, float]:
         del step

@@ -23,20 +23,25 @@ class Unimax(Sampler):
 
     def __init__(self, sizes: Mapping[str, int], horizon: Horizon, *, passes: float = 4.0) -> None:
         super().__init__(sizes, horizon)
-        limit = positive("passes", passes)
-        budget = float(horizon.steps * horizon.tokens_per_step)
-        most = sum(limit * size * horizon.row_tokens[task] for task, size in sizes.items())
-        if most < budget:
-            raise ConfigError(
-                f"sampling.passes: {passes} passes over all tasks are {most:.0f} tokens, the run takes up to {budget:.0f} "
-                f"(train.steps * train.tokens_per_step). Raise sampling.passes to {budget / most * limit:.1f} or train less."
-            )
+        self.passes = positive("passes", passes)
+        left = float(horizon.steps * horizon.tokens_per_step)
         self.given: dict[str, float] = {}
         waiting = sum(horizon.row_tokens.values())
         for task, size in sorted(sizes.items(), key=lambda item: item[1]):
-            self.given[task] = min(limit * size, budget / waiting)
-            budget -= self.given[task] * horizon.row_tokens[task]
+            self.given[task] = min(self.passes * size, left / waiting)
+            left -= self.given[task] * horizon.row_tokens[task]
             waiting -= horizon.row_tokens[task]
+
+    def check(self) -> None:
+        budget = float(self.horizon.steps * self.horizon.tokens_per_step)
+        most = sum(self.passes * size * self.horizon.row_tokens[task] for task, size in self.sizes.items())
+        if most < budget:
+            enough = budget / most * self.passes
+            raise ConfigError(
+                f"sampling.passes: {self.passes:g} passes over all tasks are {most:.0f} tokens, the run takes up to {budget:.0f} "
+                f"(train.steps * train.tokens_per_step). Raise sampling.passes to {enough:.1f} or train less."
+            )
+        super().check()
 
     def rates(self, step: int) -> Mapping[str, float]:
         del step

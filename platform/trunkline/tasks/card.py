@@ -170,6 +170,8 @@ class Card(Strict):
         stated = [self.inputs, self.target, self.head.kind, encoding, self.data.columns]
         if self.data.lists:
             stated.append(self.data.lists)
+        if self.data.gather is not None:
+            stated.append(self.data.gather.model_dump())
         return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

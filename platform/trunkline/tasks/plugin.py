@@ -9,13 +9,32 @@ import traceback
 from pathlib import Path
 
 from trunkline.document.reader import shown
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, Problems
+from trunkline.registry import REGISTRIES, Listed, registered
 from trunkline.tasks.card import Card
 
 
 def module_name(card: Card) -> str:
     """The plugin's name among Python's modules: the task's, wherever the card lies (a run keeps a copy of it)."""
     return f"trunkline_plugin_{card.whole.name}"
+
+
+def listed(folder: Path, problems: Problems) -> list[Listed]:
+    """The parts that the plugins of a catalog register by decorator; the files are read, not run. Adds those that can not be."""
+    rooms = {registry.table_name: registry for registry in REGISTRIES}
+    found = []
+    for path in sorted(folder.glob("*/plugin.py")):
+        try:
+            parts = registered(path)
+        except (SyntaxError, ValueError) as error:
+            problems.add(ConfigError(f"is no Python: {error}.", where=shown(path)))
+            continue
+        found += [
+            Listed(rooms[table].room, name, rooms[table].noun, shown(path), shown(path), summary)
+            for (table, name), summary in parts.items()
+            if table in rooms
+        ]
+    return found
 
 
 def load_plugin(card: Card) -> None:

@@ -25,6 +25,13 @@ class Split(Strict):
         return self
 
 
+class Gather(Strict):
+    """Flat rows become lists: those of the same `by` are one row, in which each of `lists` is a list."""
+
+    by: Names = Field(min_length=1, description="columns whose values the lines of a list share, such as query_id")
+    lists: Names = Field(min_length=1, description="columns that become lists, such as [candidate, grade]")
+
+
 class Data(Open):
     """Where the rows are; further keys are the source's own arguments."""
 
@@ -34,10 +41,15 @@ class Data(Open):
     test: Names | None = None
     rows: Names | None = None
     split: Split | None = None
+    gather: Gather | None = None
     columns: dict[str, str] = Field(default_factory=dict, description="column wanted -> its name in the file")
     on_null: Literal["error", "drop"] = "error"
     lists: dict[str, str] = Field(default_factory=dict, description="column wanted -> what stands between the items of its text")
     nulls: list[str] = Field(default_factory=list, description="texts that mean no value, such as '' or NA")
+    on_bad: Literal["error", "quarantine"] = Field(
+        default="error", description="rows that can not be used: an error, or set aside"
+    )
+    max_bad: float = Field(default=0.05, ge=0, le=1, description="the share of a split's rows that may be set aside")
 
     def files(self) -> dict[str, list[str]]:
         """What the card names for each split."""

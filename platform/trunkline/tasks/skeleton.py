@@ -14,12 +14,13 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One kind's skeleton. card: the lines below `data:`. columns, train, validation: the example rows."""
+    """One kind's skeleton. card: the lines below `data:`. columns, train, validation: the example rows. data: more of `data:`."""
 
     card: str
     columns: Row
     train: Sequence[Row]
     validation: Sequence[Row]
+    data: str = ""
 
 
 EXAMPLES = {
@@ -86,11 +87,29 @@ EXAMPLES = {
         ),
         (("Jonas works in Kyoto", "PERSON O O PLACE"), ("It rains here", "O O O")),
     ),
-    "ranking": Example(
+    "span": Example(
+        "inputs: [question, context]            # long contexts are read in several windows\n"
+        "target: answer                         # the text as it stands in the context\n"
+        "head: {kind: span}                     # starts: COLUMN says where it stands, if its text comes more than once\n"
+        "metrics: [exact_match, answer_f1]      # the first is the headline\n",
+        ("question", "context", "answer"),
+        (
+            ("When does the shop open?", "The shop opens at nine. It closes at six.", "nine"),
+            ("When does the shop close?", "The shop opens at nine. It closes at six.", "six"),
+            ("Who wrote the letter?", "The letter that Anna wrote came on Monday.", "Anna"),
+            ("When did the letter come?", "The letter that Anna wrote came on Monday.", "Monday"),
+            ("Where does the river end?", "From the hills the river runs down to the sea.", "the sea"),
+        ),
+        (
+            ("Where does the river begin?", "From the hills the river runs down to the sea.", "the hills"),
+            ("When does the train leave?", "The train leaves at noon from Oslo.", "noon"),
+        ),
+    ),
+    "contrastive": Example(
         "inputs: [question]\n"
         "target: answer                         # other rows' answers are the wrong ones\n"
-        "head: {kind: ranking}\n"
-        "metrics: [recall_at_1, mrr]            # the first is the headline\n",
+        "head: {kind: contrastive}\n"
+        "metrics: [retrieval_recall, retrieval_mrr]            # the first is the headline\n",
         ("question", "answer"),
         (
             ("How do I reset my password?", "Open the settings and choose a new password."),
@@ -119,6 +138,43 @@ EXAMPLES = {
         ),
         (("Jonas works in Kyoto", "tell", "PERSON O O PLACE"), ("Does it rain in Quito", "ask", "O O O O PLACE")),
     ),
+    "generation": Example(
+        "inputs: [english]                      # two columns make a pair\n"
+        "target: german                         # the text to be written\n"
+        "head: {kind: generation, vocabulary: bytes}\n"
+        "metrics: [bleu, chrf, perplexity]      # the first is the headline\n",
+        ("english", "german"),
+        (
+            ("A dog runs through the snow.", "Ein Hund läuft durch den Schnee."),
+            ("Two children play in the park.", "Zwei Kinder spielen im Park."),
+            ("A man reads a newspaper.", "Ein Mann liest eine Zeitung."),
+            ("The woman sings on the stage.", "Die Frau singt auf der Bühne."),
+            ("Three boats lie in the harbour.", "Drei Boote liegen im Hafen."),
+            ("A girl eats an apple.", "Ein Mädchen isst einen Apfel."),
+        ),
+        (("A man plays in the snow.", "Ein Mann spielt im Schnee."), ("Two dogs run.", "Zwei Hunde laufen.")),
+    ),
+    "ranking": Example(
+        "inputs: [question, passage]            # lines of one question become a list of passages\n"
+        "target: grade                          # 0 is wrong, more is better\n"
+        "head: {kind: ranking}\n"
+        "metrics: [ndcg, map]                   # the first is the headline\n",
+        ("question", "passage", "grade"),
+        (
+            ("When does the shop open?", "The shop opens at nine.", "2"),
+            ("When does the shop open?", "On Sundays it is closed.", "1"),
+            ("When does the shop open?", "We ship to forty countries.", "0"),
+            ("How can I pay?", "Gifts can be returned within 30 days.", "0"),
+            ("How can I pay?", "We take cards and bank transfer.", "1"),
+            ("Do you ship abroad?", "We ship to forty countries.", "1"),
+            ("Do you ship abroad?", "The shop opens at nine.", "0"),
+        ),
+        (
+            ("May I pay by card?", "On Sundays it is closed.", "0"),
+            ("May I pay by card?", "We take cards and bank transfer.", "1"),
+        ),
+        ", gather: {by: [question], lists: [passage, grade]}",
+    ),
     "masked_language": Example(
         "inputs: [text]\nhead: {kind: masked_language}\nmetrics: [perplexity, masked_accuracy] # the first is the headline\n",
         ("text",),
@@ -129,6 +185,39 @@ EXAMPLES = {
             ("A good knife is sharp, light and easy to clean.",),
         ),
         (("The boats leave the harbour in spring.",), ("He closed the drawer of the old table.",)),
+    ),
+    "causal_language": Example(
+        "inputs: [text]\nhead: {kind: causal_language}         # looks back only\nmetrics: [perplexity, accuracy]\n",
+        ("text",),
+        (
+            ("Once there was a miller who had three sons.",),
+            ("The eldest went out to see the world.",),
+            ("The second stayed at the mill and ground the corn.",),
+            ("The youngest had nothing but a cat.",),
+        ),
+        (("The cat went out to see the mill.",), ("Once there was a cat who had a miller.",)),
+    ),
+    "bilm": Example(
+        "inputs: [text]\nhead: {kind: bilm}                    # reads every text twice: forth and back\nmetrics: [perplexity]\n",
+        ("text",),
+        (
+            ("Salt the water before it boils.",),
+            ("Cut the onions and let them soften in butter.",),
+            ("Add the rice, and stir until it is dry.",),
+            ("Pour in the wine and wait until it is gone.",),
+        ),
+        (("Cut the butter and add it to the rice.",), ("Stir until the water is gone.",)),
+    ),
+    "replaced_token": Example(
+        "inputs: [text]\nhead: {kind: replaced_token}          # replace: 0.15 of the tokens\nmetrics: [auroc, macro_f1]\n",
+        ("text",),
+        (
+            ("The post office closes at noon on Saturdays.",),
+            ("You need a stamp for each of these letters.",),
+            ("The parcel was too heavy for the scales.",),
+            ("Letters to the islands take a day longer.",),
+        ),
+        (("The office was closed on Saturdays.",), ("A parcel to the islands needs a stamp.",)),
     ),
 }
 
@@ -141,7 +230,7 @@ def skeleton(name: str, kind: str) -> dict[str, str]:
     card = (
         f"name: {name}\n"
         "summary: Say in one sentence what is learned\n"
-        "data: {format: csv, train: train.csv, validation: validation.csv}\n"
+        f"data: {{format: csv, train: train.csv, validation: validation.csv{example.data}}}\n"
         f"{example.card}"
         "weight: 1.0\n"
     )

@@ -37,7 +37,7 @@ class Engine:
         clip: float | None = 1.0,
     ) -> None:
         import deepspeed
-        from deepspeed.utils import logger
+        from deepspeed.utils import logger, set_z3_leaf_module
 
         if zero_stage not in (0, 1, 2, 3):
             raise ConfigError(f"engine.zero_stage must be 0, 1, 2 or 3, found {zero_stage}.")
@@ -55,6 +55,10 @@ class Engine:
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 1 << 60,
         }
+        for part in root.modules():
+            # A module that calls its own parts as often as this rank's rows need: other ranks call them otherwise.
+            if getattr(part, "runs_whole", False):
+                set_z3_leaf_module(part, True)
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=make_optimizer(groups), config=config, dist_init_required=False
         )

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from trunkline.data.encoding.base import Encoding
+from trunkline.data.encoding.bilm import Bilm
+from trunkline.data.encoding.causal_language import CausalLanguage
 from trunkline.data.encoding.classification import Classification
+from trunkline.data.encoding.contrastive import Contrastive
+from trunkline.data.encoding.generation import Generation
 from trunkline.data.encoding.masked_language import MaskedLanguage
 from trunkline.data.encoding.multilabel import Multilabel
 from trunkline.data.encoding.ranking import Ranking
 from trunkline.data.encoding.regression import Regression
+from trunkline.data.encoding.replaced_token import ReplacedToken
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, join
 from trunkline.data.tokenizer import Tokenizer
@@ -16,7 +21,19 @@ from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError, DataError
 from trunkline.registry import ENCODINGS
 
-KINDS = ("classification", "multilabel", "regression", "tagging", "ranking", "masked_language")
+KINDS = (
+    "classification",
+    "multilabel",
+    "regression",
+    "tagging",
+    "contrastive",
+    "ranking",
+    "masked_language",
+    "causal_language",
+    "bilm",
+    "replaced_token",
+    "generation",
+)
 COLUMNS = {
     "text": ["the cat sat", "a dog", "walking and talking", "猫坐在垫子上"],
     "label": ["yes", "no", "no", "yes"],
@@ -24,6 +41,8 @@ COLUMNS = {
     "value": [1.0, 2.0, 3.0, 4.0],
     "tags": [[1, 2, 1], [2, 2], [1, 1, 2], [1]],
     "other": ["a", "the dog", "cats", "狗"],
+    "candidates": [["a", "mat"], ["the dog", "cats"], ["狗", "cat"], ["", "a dog"]],
+    "grades": [[0, 1], [2, 1], ["3", "0.5"], [1, 0]],
 }
 
 
@@ -33,8 +52,13 @@ def make(kind: str, tokenizer: Tokenizer) -> Encoding:
         "multilabel": Multilabel(tokenizer, ["text"], "labels", labels=["no", "yes"]),
         "regression": Regression(tokenizer, ["text", "other"], "value"),
         "tagging": Tagging(tokenizer, ["text"], "tags", labels=[1, 2]),
-        "ranking": Ranking(tokenizer, ["text"], "other"),
+        "contrastive": Contrastive(tokenizer, ["text"], "other"),
+        "ranking": Ranking(tokenizer, ["text", "candidates"], "grades"),
         "masked_language": MaskedLanguage(tokenizer, ["text"], None),
+        "causal_language": CausalLanguage(tokenizer, ["text"], None),
+        "bilm": Bilm(tokenizer, ["text"], None),
+        "replaced_token": ReplacedToken(tokenizer, ["text"], None),
+        "generation": Generation(tokenizer, ["text"], "other"),
     }
     return made[kind]
 
@@ -44,8 +68,10 @@ def test_a_row_has_as_many_targets_as_it_counts(kind: str, tokenizer: Tokenizer)
     encoding = make(kind, tokenizer)
     rows = encoding.encode(COLUMNS)
     assert len(rows) == 4 and rows.counts.min() >= 1
-    for value in rows.targets.values():
-        np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
+    for name, value in rows.targets.items():
+        # grades: one for each candidate of a list, which counts once; replaced: how many of a row's tokens are.
+        if name not in {"grades", "replaced", *encoding.aside}:
+            np.testing.assert_array_equal(value.lengths if isinstance(value, Ragged) else np.ones(len(value)), rows.counts)
     _, targets = encoding.collate(rows, np.arange(4, dtype=np.uint64))
     assert {len(value) for value in targets.values()} == {int(rows.counts.sum())}
 
@@ -75,13 +101,13 @@ def test_encoding_in_chunks_is_encoding_at_once(kind: str, tokenizer: Tokenizer)
 def test_the_dummy_is_one_row_that_collates_like_any_other(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     dummy, real = encoding.dummy(), encoding.encode(COLUMNS)
-    assert len(dummy) == 1 and dummy.counts.tolist() == [1]
+    assert len(dummy) == 1 and dummy.counts.min() >= 1
     assert len(dummy.lengths.values) == len(real.lengths.values) // 4
     tokens, targets = encoding.collate(dummy, np.zeros(1, np.uint64))
     _, others = encoding.collate(real, np.zeros(4, np.uint64))
     assert len(tokens) == dummy.lengths.values.sum()
     assert {name: (value.dtype, value.shape) for name, value in targets.items()} == {
-        name: (value.dtype, (1, *value.shape[1:])) for name, value in others.items()
+        name: (value.dtype, (int(dummy.counts.sum()), *value.shape[1:])) for name, value in others.items()
     }
     assert join([real, dummy]).targets.keys() == real.targets.keys()
 
@@ -116,16 +142,16 @@ def test_records_are_those_the_class_says_and_the_baseline_gives_them_too(kind: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_targets_are_encoded_for_prediction(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
-    rows = encoding.encode({name: COLUMNS[name] for name in ("text", "other")}, with_targets=False)
+    rows = encoding.encode({name: COLUMNS[name] for name in ("text", "other", "candidates")}, with_targets=False)
     np.testing.assert_array_equal(rows.tokens.values, encoding.encode(COLUMNS).tokens.values)
-    assert rows.targets.keys() <= {"positions"}
+    assert rows.targets.keys() <= {"positions", "replaced"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_empty_and_odd_texts_are_encoded_and_counted(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     texts = ["", "   ", "[SEP]", "\u200b\u200d", "x" * 1_000_000]
-    rows = encoding.encode({"text": texts, "other": texts}, with_targets=False)
+    rows = encoding.encode({"text": texts, "other": texts, "candidates": [[t, t] for t in texts]}, with_targets=False)
     assert len(rows) == 5 and rows.lengths.values.min() >= 2 and rows.lengths.values.max() <= tokenizer.max_length
     assert rows.notes["empty"] >= 1
 
@@ -134,7 +160,7 @@ def test_empty_and_odd_texts_are_encoded_and_counted(kind: str, tokenizer: Token
 def test_a_column_that_is_missing_or_no_text_is_named(kind: str, tokenizer: Tokenizer) -> None:
     encoding = make(kind, tokenizer)
     with pytest.raises(DataError, match=r"no column 'text'"):
-        encoding.encode({"txt": ["a"], "other": ["a"], "label": ["yes"], "labels": [[]], "value": [1], "tags": ["1"]})
+        encoding.encode({name if name != "text" else "txt": values for name, values in COLUMNS.items()})
     columns = {**COLUMNS, "text": ["the cat", 5, None, "a"]}
     with pytest.raises(DataError, match=r"^a\.csv:11: column 'text' is n.* 5 \(a\.csv:11\), None \(a\.csv:12\)"):
         encoding.encode(columns, where=lambda row: f"a.csv:{row + 10}")

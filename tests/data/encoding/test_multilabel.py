@@ -11,7 +11,7 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, DataError
 
 
-def make(tokenizer: Tokenizer, **settings: str) -> Multilabel:
+def make(tokenizer: Tokenizer, **settings: object) -> Multilabel:
     return Multilabel(tokenizer, ["text"], "label", labels=["a", "b", "7"], **settings)
 
 
@@ -64,3 +64,18 @@ def test_a_prediction_lists_what_is_likelier_than_not(tokenizer: Tokenizer) -> N
     first, second = make(tokenizer).decode(outputs, make(tokenizer).dummy())
     assert first["labels"] == ["a", "7"] and second["labels"] == []
     assert first["probabilities"] == pytest.approx({"a": 0.75, "b": 0.0, "7": 1 / (1 + math.exp(-0.5))})
+
+
+def test_a_lower_threshold_predicts_more_labels(tokenizer: Tokenizer) -> None:
+    logits = np.log(np.array([[0.5, 0.3, 0.1]], np.float32) / (1 - np.array([[0.5, 0.3, 0.1]], np.float32)))
+    asked = {"label_set": np.zeros((1, 3), np.uint8)}
+    lists = {share: make(tokenizer, threshold=share).records(logits, asked)["prediction"].tolist() for share in (0.2, 0.4, 0.6)}
+    assert lists == {0.2: [[1, 1, 0]], 0.4: [[1, 0, 0]], 0.6: [[0, 0, 0]]}
+    encoding = make(tokenizer, threshold=0.2)
+    assert encoding.decode(logits, encoding.dummy())[0]["labels"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("wrong", [0, 1, -0.1, True, "half"])
+def test_a_threshold_that_is_no_probability_is_refused(wrong: object, tokenizer: Tokenizer) -> None:
+    with pytest.raises(ConfigError, match="threshold"):
+        make(tokenizer, threshold=wrong)

@@ -103,6 +103,27 @@ class Pickled(pyarrow.ExtensionType):
         return Scalar
 
 
+def nested(kind: str, inner: pyarrow.Array) -> pyarrow.Array:
+    """One row that holds an extension value somewhere inside."""
+    if kind == "list":
+        return pyarrow.ListArray.from_arrays(pyarrow.array([0, 1], pyarrow.int32()), inner)
+    return pyarrow.StructArray.from_arrays([inner], names=["deep"])
+
+
+@pytest.mark.parametrize("kind", ["list", "struct"])
+def test_an_extension_type_inside_a_column_is_refused_too(kind: str, context: SourceContext) -> None:
+    inner = pyarrow.ExtensionArray.from_storage(Pickled(), pyarrow.array([b"cos\nsystem\n"]))
+    pyarrow.register_extension_type(Pickled())
+    try:
+        write_arrow(context.folder / "a.arrow", pyarrow.table({"bad": nested(kind, inner)}), stream=False)
+        (chunk,) = Arrow(context, train="a.arrow").read("train")
+        with pytest.raises(DataError, match=r"column 'bad' has the extension type .*pickled"):
+            Reading().select(chunk, ["bad"])
+    finally:
+        pyarrow.unregister_extension_type("trunkline.test.pickled")
+    assert not Pickled.touched
+
+
 @pytest.mark.parametrize("registered", [True, False])
 def test_an_extension_type_is_refused_not_converted(registered: bool, context: SourceContext) -> None:
     storage = pyarrow.array([b"cos\nsystem\n"])

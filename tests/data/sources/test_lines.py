@@ -13,6 +13,7 @@ from trunkline.errors import ConfigError, DataError
 def rows(source: Source) -> list[dict[str, Any]]:
     found = []
     for chunk in source.read("train"):
+        chunk.raise_refused()
         found += [dict(zip(chunk.columns, values, strict=True)) for values in zip(*chunk.columns.values(), strict=True)]
     return found
 

@@ -17,6 +17,7 @@ from trunkline.errors import ConfigError, DataError
 def rows(source: Source, split: str = "train") -> list[dict[str, Any]]:
     found = []
     for chunk in source.read(split):
+        chunk.raise_refused()
         found += [dict(zip(chunk.columns, values, strict=True)) for values in zip(*chunk.columns.values(), strict=True)]
     return found
 

@@ -5,6 +5,12 @@ ENCODINGS = {
     "multilabel": "multilabel",
     "regression": "regression",
     "tagging": "tagging",
+    "span": "span",
+    "contrastive": "contrastive",
     "ranking": "ranking",
     "masked_language": "masked_language",
+    "causal_language": "causal_language",
+    "bilm": "bilm",
+    "replaced_token": "replaced_token",
+    "generation": "generation",
 }

@@ -12,12 +12,25 @@ import numpy as np
 from trunkline.data.fingerprint import configuration, digest
 from trunkline.data.rows import Ragged, Rows, Target
 from trunkline.data.tokenizer import Encoded, Tokenizer
+from trunkline.data.vocabulary import Vocabulary
 from trunkline.errors import ConfigError, DataError, nearest
 
 Columns = Mapping[str, Sequence[Any]]
 Records = dict[str, np.ndarray]
 Where = Callable[[int], str]
 SHOWN = 5
+
+
+class Place(str):
+    """Where a row stands, as a message says it. row: its number in the chunk."""
+
+    row: int = -1
+
+    @classmethod
+    def of(cls, text: str, row: int) -> Place:
+        place = cls(text)
+        place.row = row
+        return place
 
 
 class Encoding(ABC):
@@ -30,21 +43,24 @@ class Encoding(ABC):
 
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
     a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
-    into a pack. target_is_text: the target column is text the trunk reads. keeps_tokens: a pack gets a row's tokens as they are
-    stored, which tasks that share rows need. learns_from_teacher: `teacher_scores` is written.
-    version: raised when the same columns become other rows than before.
+    into a pack. sight: which way each trunk row of a drawn row is read, in order: 0 whole, -1 looking back only, 1 ahead only.
+    target_is_text: the target column is text the trunk reads. keeps_tokens: a pack gets a row's tokens as they are stored, which
+    tasks that share rows need. learns_from_teacher: `teacher_scores` is written. version: raised when the same columns become
+    other rows than before.
     """
 
     records_given: ClassVar[frozenset[str]]
     default_loss: ClassVar[str]
     default_metrics: ClassVar[tuple[str, ...]]
     aside: ClassVar[frozenset[str]] = frozenset()
+    sight: ClassVar[tuple[int, ...]] = (0,)
     num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
     keeps_tokens: ClassVar[bool] = True
     learns_from_teacher: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    own: Tokenizer | None = None
 
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None) -> None:
         self.tokenizer, self.inputs, self.target = tokenizer, tuple(inputs), target
@@ -61,18 +77,36 @@ class Encoding(ABC):
         """The columns a row must have for training."""
         return self.inputs if self.target is None else (*self.inputs, self.target)
 
+    @property
+    def own_wanted(self) -> Vocabulary | None:
+        """How a tokenizer for its targets is to be made, of the target column's training texts. Whoever composes makes it, keeps
+        it with the card and hands it to `adopt` before the first row."""
+        return None
+
+    def adopt(self, tokenizer: Tokenizer) -> None:
+        """Takes the tokenizer it wanted."""
+        self.own = tokenizer
+
     def key(self) -> str:
         """A hash of all that decides what tokens and targets the same columns become."""
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         tokenizer = [self.tokenizer.key, self.tokenizer.max_length, self.tokenizer.truncate]
+        if self.own is not None:
+            tokenizer.append(self.own.key)
         return digest([kind, self.version, self.inputs, self.target, configuration(self), tokenizer])
 
     def encode(self, columns: Columns, *, first_row: int = 0, where: Where | None = None, with_targets: bool = True) -> Rows:
         """Tokenise a chunk. where: names the file and line of a row of the chunk; without it rows are called by number.
 
-        Raises DataError that names up to five bad rows when a value does not fit.
+        Raises DataError that names up to five bad rows when a value does not fit, and knows them all.
         """
-        return self.rows(columns, where or (lambda row: f"row {first_row + row}"), with_targets)
+        tell = where or (lambda row: f"row {first_row + row}")
+        try:
+            return self.rows(columns, lambda row: Place.of(tell(row), row), with_targets)
+        except DataError as error:
+            if not error.rows and isinstance(error.where, Place):
+                error.rows = {error.where.row: error.message}
+            raise
 
     @abstractmethod
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
@@ -85,6 +119,10 @@ class Encoding(ABC):
     @abstractmethod
     def head_arguments(self) -> dict[str, Any]:
         """What the head of the same name must know from here, such as num_labels."""
+
+    def drawn(self, rows: Rows) -> Rows:
+        """What of these rows training draws from; evaluation and prediction keep them whole."""
+        return rows
 
     def collate(self, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Tokens [n] and targets of gathered rows, flat, `positions` made relative to the slice.
@@ -126,6 +164,11 @@ class Encoding(ABC):
         """A column of another model's scores as the target `teacher`, of the shape of the head's outputs. form: logits or
         probabilities, where the kind has both. Raises DataError for values that do not fit."""
         raise NotImplementedError(f"{column}, {len(values)} {form}: {type(self).__name__} learns from no teacher")
+
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        """What the card promises and no target of these rows is, such as labels, in the user's words."""
+        del rows
+        return ()
 
     def aside_of(self, rows: Rows, row_ids: np.ndarray) -> dict[str, Target]:
         """The targets of these rows that lie aside."""
@@ -182,11 +225,27 @@ def noted(encoded: Encoded, tokenizer: Tokenizer) -> Counter[str]:
     return +notes
 
 
-def refuse(name: str, what: str, bad: Sequence[int], values: Sequence[Any], where: Where, advice: str = "") -> NoReturn:
-    """Raises the DataError that shows the first bad values of a column and where they stand."""
+def refuse(
+    name: str, what: str, bad: Sequence[int], values: Sequence[Any], where: Where, advice: str = "", *, each: str | None = None
+) -> NoReturn:
+    """Raises the DataError that shows the first bad values of a column and where they stand. each: `what`, said of one."""
     shown = ", ".join(f"{shorten(values[row])} ({where(row)})" for row in bad[:SHOWN])
     more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    raise DataError(f"column '{name}' {what}: {shown}{more}.{' ' if advice else ''}{advice}", where=where(bad[0]))
+    raise DataError(
+        f"column '{name}' {what}: {shown}{more}.{' ' if advice else ''}{advice}",
+        where=where(bad[0]),
+        rows=chunk_rows({row: f"column '{name}' {each or what}: {shorten(values[row])}" for row in bad}, where),
+    )
+
+
+def chunk_rows(reasons: Mapping[int, str], where: Where) -> dict[int, str]:
+    """What is wrong, by the row of the chunk that `where` leads to; the first of several in one row."""
+    found: dict[int, str] = {}
+    for number, reason in reasons.items():
+        place = where(number)
+        if isinstance(place, Place):
+            found.setdefault(place.row, reason)
+    return found
 
 
 def shorten(value: Any) -> str:

@@ -56,6 +56,9 @@ class Classification(Encoding):
             scores = np.log(np.maximum(scores, LEAST))
         return scores.astype(np.float32)
 
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        return absent(self.labels, _dense(rows, "labels"))
+
     def head_arguments(self) -> dict[str, Any]:
         return {"num_labels": len(self.labels)}
 
@@ -100,6 +103,11 @@ def label_index(labels: Sequence[str]) -> dict[str, int]:
     return index
 
 
+def absent(labels: Sequence[str], numbers: np.ndarray) -> list[str]:
+    """The labels whose number does not come up."""
+    return [labels[number] for number in np.setdiff1d(np.arange(len(labels)), numbers)]
+
+
 def checked_labels(labels: Sequence[Label]) -> list[str]:
     """Labels as text. Raises ConfigError unless there are two or more, each once, none of them a float or null."""
     if isinstance(labels, str) or not all(isinstance(value, str | int) for value in labels):
@@ -125,5 +133,7 @@ def label_numbers(column: str, values: Sequence[Any], index: Mapping[str, int], 
             close = difflib.get_close_matches(str(value).casefold(), {name.casefold(): name for name in index}, n=1)
             advice = f"Did you mean '{close[0]}'? " if close and close[0] in index else ""
             advice += nearest(str(value), index).removeprefix(advice)
-        refuse(column, f"has {len(bad)} value(s) that are no label", bad, values, where, advice)
+        refuse(
+            column, f"has {len(bad)} value(s) that are no label", bad, values, where, advice, each="has a value that is no label"
+        )
     return np.array(numbers, np.int64)

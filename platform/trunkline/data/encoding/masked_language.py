@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from trunkline.data.encoding.base import Columns, Encoding, Records, Where
-from trunkline.data.keys import GOLDEN, splitmix64, unit
+from trunkline.data.encoding.base import Columns, Records, Where
+from trunkline.data.encoding.language import Language, choose, num_ordinary, ordinary, perplexity
+from trunkline.data.keys import splitmix64, unit
 from trunkline.data.rows import Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
@@ -16,7 +17,7 @@ from trunkline.registry import ENCODINGS
 
 
 @ENCODINGS.register("masked_language")
-class MaskedLanguage(Encoding):
+class MaskedLanguage(Language):
     """One text or a pair; a share of its ordinary tokens is chosen anew each time the row is drawn, and must be guessed.
 
     Of the chosen, a share `keep` stays as it is, a share `random` becomes any ordinary token, the rest the mask token. How
@@ -25,10 +26,7 @@ class MaskedLanguage(Encoding):
     Source: Devlin et al., NAACL 2019, section 3.1; a fixed count per row instead of independent draws.
     """
 
-    records_given: ClassVar[frozenset[str]] = frozenset({"loss", "prediction", "target"})
-    default_loss: ClassVar[str] = "cross_entropy"
     default_metrics: ClassVar[tuple[str, ...]] = ("perplexity", "masked_accuracy")
-    needs_target: ClassVar[bool] = False
     keeps_tokens: ClassVar[bool] = False
 
     def __init__(
@@ -42,8 +40,6 @@ class MaskedLanguage(Encoding):
         random: float = 0.1,
     ) -> None:
         super().__init__(tokenizer, inputs, target)
-        if target is not None:
-            raise ConfigError(f"target: masked_language makes its own targets, found '{target}'. Leave it out.")
         if not 0 < mask_share <= 1:
             raise ConfigError(f"mask_share: above 0, at most 1, found {mask_share}.")
         if keep < 0 or random < 0 or keep + random > 1:
@@ -51,39 +47,25 @@ class MaskedLanguage(Encoding):
         if tokenizer.mask_id < 0:
             raise ConfigError("masked_language needs a tokenizer with a mask token, this one has none.")
         self.mask_share, self.keep, self.random = mask_share, keep, random
-        self._ordinary = np.zeros(tokenizer.vocab_size, bool)
-        self._ordinary[tokenizer.normal_ids] = True
+        self._ordinary = ordinary(tokenizer)
 
     def rows(self, columns: Columns, where: Where, with_targets: bool) -> Rows:
         del with_targets  # what is hidden is decided when a row is drawn
         encoded = self.encode_inputs(columns, where)
-        before = np.concatenate([[0], np.cumsum(self._ordinary[encoded.tokens.values])])
-        ordinary = np.diff(before[encoded.tokens.starts])
-        counts = np.where(ordinary > 0, np.maximum(1, np.rint(self.mask_share * ordinary)), 0)
+        there = num_ordinary(encoded.tokens, self._ordinary)
+        counts = np.where(there > 0, np.maximum(1, np.rint(self.mask_share * there)), 0)
         return self.one_text_rows(encoded, counts, {})
 
     def dummy(self) -> Rows:
         return self.one_text_rows(self.dummy_tokens(), np.ones(1), {})
 
-    def head_arguments(self) -> dict[str, Any]:
-        return {"vocab_size": self.tokenizer.vocab_size}
-
     def collate(self, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Masked tokens [n]; positions [K] relative to the slice, in order, and the tokens that stood there as labels [K]."""
         tokens = rows.tokens.values.astype(np.int32)
-        row_of_token = np.repeat(np.arange(len(rows)), rows.tokens.lengths)
-        place = np.flatnonzero(self._ordinary[tokens])
-        owner = row_of_token[place]
-        local = (place - rows.tokens.starts[owner]).astype(np.uint64)
-        scores = splitmix64(keys.astype(np.uint64)[owner] + local * GOLDEN)
-        # Lowest scores first within each row; lexsort is stable, so an (unheard of) tie goes to the earlier place.
-        order = np.lexsort((scores, owner))
-        per_row = np.bincount(owner, minlength=len(rows))
-        rank = np.arange(len(order)) - np.repeat(np.cumsum(per_row) - per_row, per_row)
-        chosen = np.sort(order[rank < np.repeat(rows.counts, per_row)])
-        positions = place[chosen].astype(np.int64)
+        picked = choose(rows.tokens, self._ordinary, rows.counts, keys)
+        positions = picked.place[picked.chosen]
         labels = tokens[positions].astype(np.int64)
-        fate = splitmix64(scores[chosen])
+        fate = splitmix64(picked.scores)
         share = unit(fate)
         normal = self.tokenizer.normal_ids
         anything = normal[(splitmix64(fate) % np.uint64(len(normal))).astype(np.int64)]
@@ -91,29 +73,16 @@ class MaskedLanguage(Encoding):
         tokens[positions] = np.where(share >= 1.0 - self.keep, labels, hidden)
         return tokens, {"positions": positions, "labels": labels}
 
-    def records(self, outputs: np.ndarray, targets: Mapping[str, np.ndarray]) -> Records:
-        """outputs: [K, 2], the loss in nats and the number of the most probable token."""
-        return {
-            "loss": outputs[:, 0].astype(np.float32),
-            "prediction": outputs[:, 1].astype(np.int64),
-            "target": targets["labels"].astype(np.int64),
-        }
-
     def baseline(self, train: Rows, evaluated: Rows, keys: np.ndarray) -> Records:
         """Every token at its frequency in the training rows (add-one over the ordinary tokens), at the masks of these keys."""
         counts = np.bincount(train.tokens.values, minlength=len(self._ordinary)) + 1.0
         counts[~self._ordinary] = 0.0
-        _, targets = self.collate(evaluated, keys)
-        losses = -np.log(counts[targets["labels"]] / counts.sum())
-        most = np.full(len(losses), counts.argmax())
-        return self.records(np.stack([losses, most], axis=1), targets)
+        return self.unigram(counts, self.collate(evaluated, keys)[1])
 
     def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """perplexity over the row's hidden tokens, and the tokens guessed for them."""
-        ends = np.cumsum(rows.counts)
         decoded = []
-        for end, count in zip(ends, rows.counts, strict=True):
-            part = outputs[end - count : end]
+        for part in np.split(outputs, np.cumsum(rows.counts)[:-1]):
             guesses = [self.tokenizer.token(number) for number in part[:, 1].astype(int).tolist()]
-            decoded.append({"perplexity": float(np.exp(part[:, 0].mean())) if count else None, "guesses": guesses})
+            decoded.append({"perplexity": perplexity(part[:, 0]), "guesses": guesses})
         return decoded

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from trunkline.data.encoding.base import Columns, Encoding, Records, Where, noted, refuse
-from trunkline.data.encoding.classification import Label, checked_labels, label_index, label_numbers
+from trunkline.data.encoding.base import SHOWN, Columns, Encoding, Records, Where, chunk_rows, noted, refuse
+from trunkline.data.encoding.classification import Label, absent, checked_labels, label_index, label_numbers
 from trunkline.data.rows import Ragged, Rows, Target
 from trunkline.data.tokenizer import EncodedWords, Tokenizer
 from trunkline.errors import DataError
@@ -60,13 +60,7 @@ class Tagging(Encoding):
             if not isinstance(tag, list) or len(tag) != len(own)
         ]
         if bad:
-            lengths = [
-                f"{len(words[row])} words, {len(tags[row]) if isinstance(tags[row], list) else 'no list of'} tags"
-                for row in bad[:5]
-            ]
-            shown = "; ".join(f"{where(row)}: {text}" for row, text in zip(bad, lengths, strict=False))
-            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            raise DataError(f"'{self.target}' needs one tag per word of '{self.inputs[0]}': {shown}{more}.", where=where(bad[0]))
+            self._refuse_lengths(bad, words, tags, where)
         flat = [tag for row in tags for tag in row]
         owner = np.repeat(np.arange(len(tags)), [len(row) for row in tags])
         numbers = label_numbers(self.target, flat, self.label_index, lambda place: where(int(owner[place])))
@@ -75,6 +69,16 @@ class Tagging(Encoding):
         kept = encoded.positions.lengths
         index = np.repeat(first - encoded.positions.starts[:-1], kept) + np.arange(int(kept.sum()))
         return Ragged(every.values[index], encoded.positions.starts)
+
+    def _refuse_lengths(self, bad: Sequence[int], words: Sequence[Any], tags: Sequence[Any], where: Where) -> NoReturn:
+        found = {
+            row: f"{len(words[row])} words, {len(tags[row]) if isinstance(tags[row], list) else 'no list of'} tags" for row in bad
+        }
+        shown = "; ".join(f"{where(row)}: {found[row]}" for row in bad[:SHOWN])
+        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        what = f"'{self.target}' needs one tag per word of '{self.inputs[0]}'"
+        rows = chunk_rows({row: f"{what}: {text}" for row, text in found.items()}, where)
+        raise DataError(f"{what}: {shown}{more}.", where=where(bad[0]), rows=rows)
 
     def _not_bio(self, labels: Ragged) -> int:
         """How many labels may not follow the one before them."""
@@ -93,6 +97,11 @@ class Tagging(Encoding):
         position = int(np.isin(encoded.tokens.values, self.tokenizer.normal_ids[:1]).argmax())
         targets = {"positions": Ragged.of([[position]]), "labels": Ragged.of([[0]], np.int64)}
         return self.one_text_rows(encoded, np.ones(1), targets)
+
+    def unseen(self, rows: Rows) -> Sequence[str]:
+        tags = rows.targets["labels"]
+        assert isinstance(tags, Ragged)
+        return absent(self.labels, tags.values)
 
     def head_arguments(self) -> dict[str, Any]:
         return {"num_labels": len(self.labels), "follows": self.follows.astype(int).tolist()}

@@ -10,9 +10,9 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.fs
 
@@ -24,26 +24,42 @@ SHOWN = 5
 EVALUATION = ("validation", "test")
 
 
+class Refused(NamedTuple):
+    """A row that can not be used. place: file and line, or its number; reason: what is wrong with it."""
+
+    place: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a split, in order. columns: name -> values, all of one length, at least one column.
+    """Some rows of a split, in order. columns: name -> values, all of one length, at least one column if there is a row.
 
     where: names the place of row i of the chunk (`train.tsv:17`); without it rows are called by number. notes: what
-    happened while reading, by name. size: number of rows, if asking a column for it costs something.
+    happened while reading, by name. size: number of rows, if asking a column for it costs something. refused: rows that came
+    up in between and are not among the columns' (a line that is no JSON), for `Reading.select` to judge.
     """
 
     columns: Mapping[str, Sequence[Any]]
     where: Callable[[int], str] | None = None
     notes: Counter[str] = field(default_factory=Counter)
     size: int | None = None
+    refused: Sequence[Refused] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.size is None else self.size
 
+    def raise_refused(self) -> None:
+        """Raises DataError for the first row that could not be read."""
+        if self.refused:
+            raise DataError(self.refused[0].reason, where=self.refused[0].place)
+
     def take(self, rows: Sequence[int]) -> Chunk:
         """The given rows, in that order; a column is gathered when asked for."""
         where = self.where
-        return Chunk(_Taken(self.columns, rows), (lambda row: where(rows[row])) if where else None, self.notes, len(rows))
+        return Chunk(
+            _Taken(self.columns, rows), (lambda row: where(rows[row])) if where else None, self.notes, len(rows), self.refused
+        )
 
 
 class _Taken(Mapping[str, Sequence[Any]]):
@@ -102,7 +118,10 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, split: str) -> Iterator[Chunk]:
-        """Every row of the split once, in an order that never changes. Raises DataError with file and line."""
+        """Every row of the split once, in an order that never changes; a line that is none stands in its chunk's `refused`.
+
+        Raises DataError with file and line where reading can not go on.
+        """
 
     def fingerprint(self, split: str) -> str:
         """A hash of all that decides the rows: contents of the files, arguments, and the code if it is not trunkline's own."""
@@ -126,28 +145,43 @@ class Reading:
     """How a card reads its source. columns: name wanted -> name in the file. on_null: `error`, or `drop` the row.
 
     lists: name wanted -> what stands between the items of its text, which becomes a list. nulls: texts that mean no value.
+    on_bad: `error`, or `quarantine` for rows that can not be used; max_bad: at most this share of a split's rows (see `Intake`).
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     on_null: str = "error"
     lists: Mapping[str, str] = field(default_factory=dict)
     nulls: Sequence[str] = ()
+    on_bad: str = "error"
+    max_bad: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.on_null not in ("error", "drop"):
-            raise ConfigError(f"data.on_null: found {self.on_null!r}. Known: drop, error.")
+        for key, value, known in (("on_null", self.on_null, "drop, error"), ("on_bad", self.on_bad, "error, quarantine")):
+            if value not in known.split(", "):
+                raise ConfigError(f"data.{key}: found {value!r}. Known: {known}.")
         empty = [name for name, separator in self.lists.items() if not separator]
         if empty:
             raise ConfigError(f"data.lists.{empty[0]}: what stands between the items is needed, such as ','.")
 
     def key(self) -> str:
-        return digest([dict(self.columns), self.on_null, dict(self.lists), list(self.nulls)])
+        stated = [dict(self.columns), self.on_null, dict(self.lists), list(self.nulls)]
+        # Of rows that were all good nothing else comes; and how many may be bad changes none of those kept.
+        return digest([*stated, self.on_bad] if self.on_bad != "error" else stated)
+
+    def is_null(self, value: Any) -> bool:
+        """Whether this is no value: none, NaN, or a text that means none."""
+        return _is_null(value) or (isinstance(value, str) and value in self.nulls)
 
     def select(self, chunk: Chunk, wanted: Sequence[str], optional: Sequence[str] = ()) -> Chunk:
         """The wanted columns without nulls, and optional ones, where a null is None.
 
-        Raises DataError for a missing column, or for a null in a wanted one unless they are dropped.
+        Raises DataError for a missing column, and for a null in a wanted one unless they are dropped or, like lines that could
+        not be read, set aside.
         """
+        if self.on_bad == "error":
+            chunk.raise_refused()
+        if not len(chunk):
+            return Chunk({name: [] for name in (*wanted, *optional)}, chunk.where, Counter(chunk.notes), 0, chunk.refused)
         columns: dict[str, Sequence[Any]] = {}
         for name in dict.fromkeys((*wanted, *optional)):
             stored = self.columns.get(name, name)
@@ -156,14 +190,16 @@ class Reading:
                 asked = f"'{stored}'" if stored == name else f"'{stored}' (asked for as '{name}')"
                 raise DataError(f"no column {asked}. {nearest(stored, chunk.columns)} `data.columns` maps names.", where=place)
             columns[name] = self._values(name, chunk.columns[stored])
-        picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk))
+        picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk), chunk.refused)
         for name in set(optional) - set(wanted):
-            columns[name] = [None if is_null(value) else value for value in columns[name]]
-        bad = sorted({row for name in wanted for row, value in enumerate(columns[name]) if is_null(value)})
+            columns[name] = [None if _is_null(value) else value for value in columns[name]]
+        bad = sorted({row for name in wanted for row, value in enumerate(columns[name]) if _is_null(value)})
         if not bad:
             return picked
-        if self.on_null == "error":
-            place_of = chunk.where or (lambda row: f"row {row}")
+        place_of = chunk.where or (lambda row: f"row {row}")
+        if self.on_null == "drop":
+            picked.notes["null_dropped"] += len(bad)
+        elif self.on_bad == "error":
             places = ", ".join(place_of(row) for row in bad[:SHOWN])
             more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
             names = " or ".join(f"'{name}'" for name in wanted)
@@ -171,8 +207,13 @@ class Reading:
                 f"{len(bad)} row(s) have no value in {names}: {places}{more}. Mend them, or set data.on_null: drop.",
                 where=place_of(bad[0]),
             )
+        else:
+            empty = [
+                Refused(place_of(row), f"no value in {_without_value({name: columns[name] for name in wanted}, row)}")
+                for row in bad
+            ]
+            picked = replace(picked, refused=[*picked.refused, *empty])
         gone = set(bad)
-        picked.notes["null_dropped"] += len(bad)
         return picked.take([row for row in range(len(picked)) if row not in gone])
 
     def _values(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
@@ -194,16 +235,31 @@ class TaskText:
     reading: Reading = field(default_factory=Reading)
 
     def read(self, split: str) -> Iterator[str]:
-        """Every text of the split, each input column of a row in turn; lists of words are joined."""
+        """Every text of the split, each input column of a row in turn; lists of words are joined.
+
+        Raises DataError for a value that is neither; a row with one is passed over where such rows are set aside.
+        """
         for chunk in self.source.read(split):
             picked = self.reading.select(chunk, self.inputs)
-            for values in zip(*(picked.columns[name] for name in self.inputs), strict=True):
-                for value in values:
-                    yield value if isinstance(value, str) else join_words(value)
+            for row, values in enumerate(zip(*(picked.columns[name] for name in self.inputs), strict=True)):
+                texts = [text for value in values if (text := running_text(value)) is not None]
+                if len(texts) == len(values):
+                    yield from texts
+                elif self.reading.on_bad == "error":
+                    name, value = next(pair for pair in zip(self.inputs, values, strict=True) if running_text(pair[1]) is None)
+                    place = picked.where(row) if picked.where else f"row {row}"
+                    raise DataError(f"column '{name}' is neither text nor a list of words: {value!r:.60}.", where=place)
 
     def fingerprint(self) -> str:
         prints = [self.source.fingerprint(split) for split in self.source.splits()]
         return digest([prints, self.inputs, self.reading.key()])
+
+
+def running_text(value: Any) -> str | None:
+    """A text as it is, a list of words joined; None for anything else."""
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return join_words(value)
+    return value if isinstance(value, str) else None
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -256,6 +312,9 @@ def _items(text: str, separator: str) -> list[str]:
     return [item for item in items if item]
 
 
-def is_null(value: Any) -> bool:
-    """Whether a value is none: null, or a float that is not a number."""
+def _without_value(columns: Mapping[str, Sequence[Any]], row: int) -> str:
+    return " or ".join(f"'{name}'" for name, values in columns.items() if _is_null(values[row]))
+
+
+def _is_null(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))

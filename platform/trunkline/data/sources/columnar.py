@@ -38,9 +38,8 @@ class _Lazy(Mapping[str, list[Any]]):
         if number < 0:
             raise KeyError(name)
         kept = self.batch.schema.field(number)
-        extension = (kept.metadata or {}).get(EXTENSION)
-        if extension or isinstance(kept.type, pyarrow.BaseExtensionType):
-            found = extension.decode("utf-8", "replace") if extension else str(kept.type)
+        found = _extension(kept)
+        if found is not None:
             raise DataError(
                 f"column '{name}' has the extension type {found}. Store it as plain text, numbers or lists.", where=self.shown
             )
@@ -54,6 +53,18 @@ class _Lazy(Mapping[str, list[Any]]):
 
     def __len__(self) -> int:
         return self.batch.num_columns
+
+
+def _extension(kept: pyarrow.Field) -> str | None:
+    """The extension type of a column or of what is nested in it, if there is one."""
+    named = (kept.metadata or {}).get(EXTENSION)
+    if named or isinstance(kept.type, pyarrow.BaseExtensionType):
+        return named.decode("utf-8", "replace") if named else str(kept.type)
+    if pyarrow.types.is_dictionary(kept.type):
+        inner = [pyarrow.field("values", kept.type.value_type)]
+    else:
+        inner = [kept.type.field(number) for number in range(kept.type.num_fields)]
+    return next((found for one in inner if (found := _extension(one)) is not None), None)
 
 
 class _Columnar(FileSource):

@@ -6,11 +6,12 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trunkline.data.fingerprint import digest
 from trunkline.data.keys import text_key
-from trunkline.data.sources.base import Chunk, Source, TaskText, join_words, normalised
+from trunkline.data.sources.base import Chunk, Source, TaskText, normalised, running_text
 
 NOTE = "in_test_of_"
 # Accented Latin letters count as none: corpora lose them (SST-2 has `m nch` where MR has `münch`).
@@ -69,7 +70,7 @@ class Decontaminated(Source):
             if not leaks:
                 kept.append(row)
         left = chunk.take(kept)
-        return Chunk(left.columns, left.where, notes, len(left))
+        return replace(left, notes=notes)
 
 
 def row_keys(chunk: Chunk, text: TaskText) -> list[int | None]:
@@ -81,10 +82,8 @@ def row_keys(chunk: Chunk, text: TaskText) -> list[int | None]:
 
 
 def _key(values: Sequence[Any]) -> int | None:
-    texts = [join_words(value) if isinstance(value, list) else value for value in values]
-    if not all(isinstance(text, str) for text in texts):
-        return None
-    return text_key(BETWEEN.join(sorted(bare(text) for text in texts)))
+    texts = [text for value in values if (text := running_text(value)) is not None]
+    return text_key(BETWEEN.join(sorted(bare(text) for text in texts))) if len(texts) == len(values) else None
 
 
 def bare(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from trunkline.data.sources.base import CHUNK_ROWS, Chunk
+from trunkline.data.sources.base import CHUNK_ROWS, Chunk, Refused
 
 # A chunk ends early at this many characters, so that rows of megabytes do not pile up.
 CHUNK_CHARACTERS = 1 << 24
@@ -21,6 +21,17 @@ class Gatherer:
         self.lines: list[int] = []
         self.notes: Counter[str] = Counter()
         self.characters = 0
+        self.refused: list[Refused] = []
+
+    @property
+    def waits(self) -> bool:
+        """Something has been kept since the last chunk."""
+        return bool(self.rows or self.refused)
+
+    def refuse(self, line: int, reason: str) -> bool:
+        """Notes a row that can not be used; true when a chunk is full."""
+        self.refused.append(Refused(f"{self.shown}:{line}", reason))
+        return len(self.refused) >= CHUNK_ROWS
 
     def add(self, row: Any, line: int, text: str | None) -> bool:
         """Keeps a row; true when a chunk is full. text: what of it to weigh and look through for undecodable bytes."""
@@ -35,6 +46,6 @@ class Gatherer:
     def chunk(self, columns: dict[str, list[Any]]) -> Chunk:
         """The rows so far as `columns` holds them; starts anew."""
         shown, lines = self.shown, self.lines
-        chunk = Chunk(columns, lambda row: f"{shown}:{lines[row]}", self.notes)
-        self.rows, self.lines, self.notes, self.characters = [], [], Counter(), 0
+        chunk = Chunk(columns, lambda row: f"{shown}:{lines[row]}", self.notes, len(lines), self.refused)
+        self.rows, self.lines, self.notes, self.characters, self.refused = [], [], Counter(), 0, []
         return chunk

@@ -71,13 +71,14 @@ class Fields(_Named):
                     continue
                 fields = text.split(self.separator, len(self.names) - 1)
                 if len(fields) != len(self.names):
-                    raise DataError(
-                        f"{len(fields)} field(s), expected {len(self.names)}: {', '.join(self.names)}.",
-                        where=f"{location.shown}:{number}",
+                    full = gathered.refuse(
+                        number, f"{len(fields)} field(s), expected {len(self.names)}: {', '.join(self.names)}."
                     )
-                if gathered.add([field.strip() for field in fields], number, text):
+                else:
+                    full = gathered.add([field.strip() for field in fields], number, text)
+                if full:
                     yield self.chunk(gathered)
-        if gathered.rows:
+        if gathered.waits:
             yield self.chunk(gathered)
 
 
@@ -165,10 +166,12 @@ class Tagged(FileSource):
                 pairs = [token.rpartition(self.separator) for token in line.split()]
                 bad = [tag for word, _, tag in pairs if not word]
                 if bad:
-                    raise DataError(f"no '{self.separator}' and tag behind '{bad[0]}'.", where=f"{location.shown}:{number}")
-                if pairs and gathered.add(pairs, number, line):
+                    full = gathered.refuse(number, f"no '{self.separator}' and tag behind '{bad[0]}'.")
+                else:
+                    full = bool(pairs) and gathered.add(pairs, number, line)
+                if full:
                     yield _tagged(gathered)
-        if gathered.rows:
+        if gathered.waits:
             yield _tagged(gathered)
 
 

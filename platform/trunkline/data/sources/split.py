@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from trunkline.data.fingerprint import digest
 from trunkline.data.sources.base import Chunk, Source, join_words, text_bucket
@@ -51,11 +52,15 @@ class HashSplit(Source):
             own = self._chunk_sides(chunk) if known is None else known[len(sides) : len(sides) + len(chunk)]
             sides += own
             kept = [row for row, side in enumerate(own) if side == wanted]
-            if kept:
-                yield chunk.take(kept)
+            # What could not be read has no text that tells its side: it counts once, with the training rows.
+            refused = chunk.refused if split == SIDES[0] else ()
+            if kept or refused:
+                yield replace(chunk.take(kept), refused=refused)
         self._sides[content] = bytes(sides)
 
     def _chunk_sides(self, chunk: Chunk) -> bytes:
+        if not len(chunk):
+            return b""
         missing = [name for name in self.by if name not in chunk.columns]
         if missing:
             raise DataError(f"data.split.by: no column '{missing[0]}'. {nearest(missing[0], chunk.columns)}")

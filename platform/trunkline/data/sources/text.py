@@ -25,23 +25,24 @@ class JsonLines(FileSource):
             for number, line in enumerate(stream, 1):
                 if line.isspace():
                     continue
-                row = _parse(line, f"{location.shown}:{number}")
+                row, fault = _parse(line)
                 seen |= dict.fromkeys(row)
-                if gathered.add(row, number, line):
+                if gathered.refuse(number, fault) if fault else gathered.add(row, number, line):
                     yield gathered.chunk({name: [kept.get(name) for kept in gathered.rows] for name in seen})
-        if gathered.rows:
+        if gathered.waits:
             yield gathered.chunk({name: [kept.get(name) for kept in gathered.rows] for name in seen})
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: str) -> tuple[dict[str, Any], str | None]:
+    """The row, or what is wrong with the line."""
     try:
-        row = json.loads(line)
+        row = json.loads(line.rstrip())  # a newline would be the next line's first column
     except (ValueError, RecursionError) as error:
         reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise DataError(f"not JSON: {reason}.", where=where) from error
+        return {}, f"not JSON: {reason}."
     if not isinstance(row, dict) or not row:
-        raise DataError(f"not a JSON object with keys, found {type(row).__name__}.", where=where)
-    return row
+        return {}, f"not a JSON object with keys, found {type(row).__name__}."
+    return row, None
 
 
 class _Separated(FileSource):
@@ -91,15 +92,18 @@ class _Separated(FileSource):
         for fields in _until_broken(reader, shown):
             if self.extra == "drop":
                 del fields[len(names) :]
+            wrong = f"{len(fields)} field(s), the header has {len(names)}: {', '.join(names)}."
+            if fields and len(fields) != len(names) and reader.line_num > line:
+                # A quote that was left open may have swallowed good lines: no single row to be set aside.
+                raise DataError(f"{wrong} They reach to line {reader.line_num}.", where=f"{shown}:{line}")
             if len(fields) == len(names):
-                if gathered.add(fields, line, "".join(fields)):
-                    yield gathered.chunk(_columns(names, gathered.rows))
-            elif fields:
-                raise DataError(
-                    f"{len(fields)} field(s), the header has {len(names)}: {', '.join(names)}.", where=f"{shown}:{line}"
-                )
+                full = gathered.add(fields, line, "".join(fields))
+            else:
+                full = bool(fields) and gathered.refuse(line, wrong)
+            if full:
+                yield gathered.chunk(_columns(names, gathered.rows))
             line = reader.line_num + 1
-        if gathered.rows:
+        if gathered.waits:
             yield gathered.chunk(_columns(names, gathered.rows))
 
 

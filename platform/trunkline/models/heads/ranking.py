@@ -1,9 +1,8 @@
-"""A query's right candidate above the others."""
+"""One score for each candidate of a query."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
@@ -12,17 +11,18 @@ from trunkline.registry import HEADS, POOLINGS
 
 @HEADS.register("ranking")
 class Ranking(Head):
-    """A bi-encoder: pool query and candidate apart, project both, scale to unit length; a score is their dot product.
+    """A cross-encoder: pool each trunk row (a query with one of its candidates), then one linear map to its score.
 
-    A drawn row is two trunk rows, the query then its candidate. size: width of the vectors, by default the trunk's.
+    A drawn row is a whole list, as many trunk rows as it has candidates; a score says nothing outside its list, so there is
+    no constant to add: no loss over lists would see it.
+    Source: Nogueira & Cho, arXiv:1901.04085, section 3.2.
     """
 
-    def __init__(self, width: int, *, pooling: str = "mean", size: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, *, pooling: str = "first", dropout: float = 0.1) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, size or width)
+        self.out = nn.Linear(width, 1, bias=False)
 
     def forward(self, hidden: Tensor, rows: RowIndex) -> Tensor:
-        vectors = F.normalize(self.out(self.dropout(self.pool(hidden, rows))).float(), dim=-1)
-        return vectors.unflatten(0, (-1, 2))  # [n, 2, D]
+        return self.out(self.dropout(self.pool(hidden, rows))).squeeze(-1)  # [R]

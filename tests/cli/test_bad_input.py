@@ -1,0 +1,247 @@
+"""Rows, files and settings that are wrong: one sentence with the place, the exit code, and nothing left half done."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from trunkline.build.prepare import prepare
+from trunkline.cli.app import main
+from trunkline.config import load_recipe
+from trunkline.data.store import StoredSplit
+
+LINE = "red blue green small large old new warm cold quick slow river house stone light"
+WORDS = LINE.split()
+ROWS: list[dict[str, Any]] = [
+    {
+        "text": f"{first} {second} {third}",
+        "other": f"{third} {first}",
+        "label": "warm" if number % 2 else "cold",
+        "value": float(number % 7),
+        "tags": ["a", "b", "a"],
+    }
+    for number, (first, second, third) in enumerate((a, b, c) for a in WORDS for b in WORDS[:4] for c in WORDS[:2])
+]
+TOPIC = "inputs: [text]\ntarget: label\nhead: {kind: classification, labels: [warm, cold]}"
+SCORE = "inputs: [text]\ntarget: value\nhead: regression"
+TAGS = "inputs: [text]\ntarget: tags\nhead: {kind: tagging, labels: [a, b]}"
+PAIR = "inputs: [text, other]\ntarget: label\nhead: {kind: classification, labels: [warm, cold]}"
+REPLY = "inputs: [text]\ntarget: other\nhead: contrastive\nloss: {kind: infonce, group: 8}"
+RECIPE = """
+seed: 1
+trunk: {kind: transformer, hidden_size: 16, layers: 1, heads: 2}
+tokenizer: {kind: wordpiece, vocab_size: 80}
+tasks: [one]
+sampling: uniform
+train: {steps: 2, tokens_per_step: 128, max_length: 16}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tasks/one").mkdir(parents=True)
+    Path("recipes").mkdir()
+    Path("recipes/r.yaml").write_text(RECIPE.lstrip())
+    card(TOPIC)
+    rows(ROWS)
+    return tmp_path
+
+
+def card(parts: str, data: str = "format: jsonl, train: rows.jsonl") -> None:
+    Path("tasks/one/card.yaml").write_text(f"name: one\ndata: {{{data}}}\n{parts}\n")
+
+
+def rows(given: list[Any], name: str = "rows.jsonl") -> None:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in given]
+    Path("tasks/one", name).write_text("\n".join(lines) + "\n")
+
+
+def changed(number: int, **values: Any) -> list[dict[str, Any]]:
+    return [{**row, **values} if place == number else row for place, row in enumerate(ROWS)]
+
+
+def prepared(*overrides: str) -> tuple[list[str], StoredSplit]:
+    """What preparing the run said, and its stored training rows."""
+    said: list[str] = []
+    Path("run").mkdir(exist_ok=True)
+    prepare(load_recipe(Path("recipes/r.yaml"), list(overrides)), Path("run"), Path("store"), said.append)
+    return said, StoredSplit.open(json.loads(Path("run/prepared.json").read_text())["splits"]["one"]["train"])
+
+
+CASES = {
+    "unknown label": (TOPIC, changed(2, label="wram"), r"rows\.jsonl:3: .*'wram' \(rows\.jsonl:3\).*Did you mean 'warm'"),
+    "float for a label": (TOPIC, changed(2, label=1.0), r"rows\.jsonl:3: column 'label' has 1 value.* no label: 1\.0"),
+    "null label": (TOPIC, changed(2, label=None), r"rows\.jsonl:3: 1 row\(s\) have no value in 'text' or 'label'"),
+    "a column of nulls": (
+        TOPIC,
+        [{**row, "label": None} for row in ROWS],
+        r"rows\.jsonl:1: 120 row\(s\) have no value .*rows\.jsonl:1, rows\.jsonl:2, .* and 115 more",
+    ),
+    "NaN target": (SCORE, changed(4, value=float("nan")), r"rows\.jsonl:5: 1 row\(s\) have no value"),
+    "infinite target": (SCORE, changed(4, value=float("inf")), r"rows\.jsonl:5: column 'value' has .* no number.*inf"),
+    "huge target": (SCORE, changed(4, value=1e300), r"rows\.jsonl:5: column 'value' .*1e\+300"),
+    "tags and words differ": (TAGS, changed(6, tags=["a"]), r"rows\.jsonl:7: 'tags' needs one tag per word .*3 words, 1 tags"),
+    "unknown tag": (TAGS, changed(6, tags=["a", "b", "c"]), r"rows\.jsonl:7: column 'tags' has 1 value.* no label: 'c'"),
+    "half a pair": (PAIR, changed(8, other=None), r"rows\.jsonl:9: 1 row\(s\) have no value in 'text' or 'other'"),
+    "a number for a text": (TOPIC, changed(8, text=12), r"rows\.jsonl:9: column 'text' is neither text nor a list of words: 12"),
+    "numbers for words": (TAGS, changed(8, text=[1, 2, 3]), r"rows\.jsonl:9: column 'text' is neither text nor a list of words"),
+    "a broken line": (TOPIC, [*ROWS[:9], '{"text": "a"', *ROWS[9:]], r"rows\.jsonl:10: not JSON: .* at column 13"),
+    "fewer rows than a group": (REPLY, ROWS[:7], r"task 'one': its loss draws 8 rows at a time, and there are 7 training rows"),
+    "no rows": (TOPIC, [""], r"one: split 'train' has no rows left of 0 read"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_rows_end_with_4_and_their_place_and_leave_nothing(case, project, capsys):
+    parts, given, said = CASES[case]
+    card(parts)
+    rows(given)
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
+    err = capsys.readouterr().err
+    assert re.search(f"^error: {said}", err, re.MULTILINE) and "Traceback" not in err
+    assert not list(Path("outputs").iterdir())
+    assert case == "fewer rows than a group" or not list(Path(".trunkline").rglob("*.arrow"))
+
+
+def test_an_empty_file_ends_with_4(project, capsys):
+    Path("tasks/one/rows.jsonl").write_bytes(b"")
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
+    assert "error: rows.jsonl: is empty (0 bytes)." in capsys.readouterr().err
+
+
+def test_rows_that_are_all_dropped_end_with_4(project, capsys):
+    card(TOPIC, "format: jsonl, train: rows.jsonl, on_null: drop")
+    rows([{**row, "label": None} for row in ROWS])
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
+    assert "no rows left of 120 read ({'null_dropped': 120})" in capsys.readouterr().err
+
+
+def test_a_broken_row_of_csv_behind_an_embedded_newline_is_named_by_its_own_line(project, capsys):
+    card(TOPIC, "format: csv, train: rows.csv")
+    rows(["text,label", '"two\nlines",warm', "red house,cold", "blue,warm,more"], "rows.csv")
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
+    assert "error: rows.csv:5: 3 field(s), the header has 2" in capsys.readouterr().err
+
+
+def test_shards_with_different_schemas_are_named(project, capsys):
+    card(TOPIC, "format: parquet, train: 'rows-*.parquet'")
+    columns = {name: [row[name] for row in ROWS] for name in ("text", "label")}
+    pyarrow.parquet.write_table(pyarrow.table(columns), "tasks/one/rows-1.parquet")
+    for other, said in (
+        ({"text": columns["text"], "lable": columns["label"]}, "rows-2.parquet: no column 'label'. Did you mean 'lable'?"),
+        ({"text": columns["text"], "label": [1.0] * len(ROWS)}, "rows-2.parquet:row 0: column 'label' has 120 value(s)"),
+        ({"text": [b"red"] * len(ROWS), "label": columns["label"]}, "rows-2.parquet:row 0: column 'text' is neither text"),
+    ):
+        pyarrow.parquet.write_table(pyarrow.table(other), "tasks/one/rows-2.parquet")
+        assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
+        err = capsys.readouterr().err
+        assert f"error: {said}" in err and "Traceback" not in err
+
+
+SAMPLINGS = {
+    "{kind: expression, rates: {one: sqr(size)}}": r"sampling\.rates\.one: a formula has no 'sqr\(\)'\. Did you mean 'sqrt'",
+    "{kind: expression, rates: {on: size}}": r"sampling\.rates: the recipe has no task 'on'\. Did you mean 'one'",
+    "{kind: sequential, phases: [{tasks: [oen], share: 1}]}": r"sampling\.phases\.0\.tasks: the recipe has no task 'oen'",
+    "{kind: temperature, temperature: -1}": r"sampling\.temperature: must be above 0, found -1",
+    "{kind: explicit, rates: {one: 0}}": r"sampling\.rates: must be at least 0 and not all 0",
+}
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_wrong_sampling_ends_with_3_at_its_line_before_a_row_is_read(sampling, project, capsys):
+    Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", f"sampling: {sampling}"))
+    Path("tasks/one/rows.jsonl").write_text("no row is read")
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
+    assert re.match(rf"error: recipes/r\.yaml:5:\d+: {SAMPLINGS[sampling]}", capsys.readouterr().err)
+    assert not Path(".trunkline", "store").exists()
+
+
+def test_what_only_sizes_can_tell_of_a_sampling_has_its_line_too(project, capsys):
+    for sampling, said in (
+        ("{kind: expression, rates: {one: log(size - 120)}}", "sampling.rates.one: 'log(size - 120)' is undefined at step 1"),
+        ("{kind: unimax, passes: 0.001}", "sampling.passes: 0.001 passes over all tasks are"),
+    ):
+        Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", f"sampling: {sampling}"))
+        assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
+        assert re.search(rf"error: recipes/r\.yaml:5:\d+: {re.escape(said)}", capsys.readouterr().err)
+
+
+def test_labels_that_no_training_row_has_are_named(project):
+    card(TOPIC.replace("[warm, cold]", "[warm, cold, hot, Warm]"))
+    said, _ = prepared()
+    assert [line for line in said if line.startswith("warning")] == [
+        "warning: one: no training row has the label 'hot', 'Warm'. Is it spelled as in the data?"
+    ]
+    card(TAGS.replace("[a, b]", "[a, b, c]"))
+    assert "warning: one: no training row has the label 'c'." in " ".join(prepared()[0])
+    card(TAGS)
+    assert not [line for line in prepared()[0] if line.startswith("warning")]
+
+
+def test_quarantine_is_told_by_prepare_and_by_task_check_whether_stored_or_reused(project, capsys):
+    card(TOPIC, "format: jsonl, train: rows.jsonl, on_bad: quarantine")
+    rows([*changed(2, label="wram"), "{"])
+    assert main(["task", "check", "one"]) == 0
+    assert "train: 2 of 101 rows quarantined, the first rows.jsonl:121: not JSON" in capsys.readouterr().out
+    for _ in range(2):
+        said, stored = prepared()
+        (line,) = [line for line in said if "quarantined, the first" in line]
+        assert line.startswith("warning: one/train: 2 of 121 rows quarantined, the first rows.jsonl:121: not JSON")
+        assert len(stored) == 119 and str(stored.path.with_suffix(".json").name) in line
+    rows([*changed(2, label="wram"), *["{"] * 8])
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
+    assert "9 of 128 rows can not be used, more than data.max_bad 0.05 allows" in capsys.readouterr().err
+
+
+STRANGE = {
+    "lone surrogate": r"red \ud800 house",
+    "NUL": r"red \u0000 house",
+    "right to left": r"red \u202e\u05d0\u05d1 house",
+    "zero width": r"re\u200bd \u200d house",
+    "emoji": r"red \ud83d\udc68\u200d\ud83d\udc69\u200d\ud83d\udc67 house",
+    "empty": "",
+    "white space": r" \t\u3000\n ",
+    "only special tokens": "[CLS] [SEP] [PAD]",
+}
+
+
+def test_strange_texts_are_rows_like_any_other_and_empty_ones_are_counted(project):
+    strange = [json.dumps({"text": "@", "label": "warm"}).replace("@", text) for text in STRANGE.values()]
+    rows([*ROWS, *strange])
+    path = Path("tasks/one/rows.jsonl")
+    path.write_bytes(path.read_bytes() + b'{"text": "red \xff\xfe house", "label": "cold"}\n')
+    said, stored = prepared()
+    assert len(stored) == len(ROWS) + len(STRANGE) + 1
+    assert stored.notes["empty"] == 2 and stored.notes["undecodable"] == 1
+    assert "empty: 2" in " ".join(said) and "undecodable: 1" in " ".join(said)
+
+
+def test_a_text_of_10_megabytes_is_cut_and_counted_in_bounded_time_and_memory(project):
+    rows([*ROWS, {"text": "red house " * 1_000_000, "label": "warm"}])
+    start, peak = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, stored = prepared("tokenizer.kind=words")
+    assert stored.notes["cut"] == 1 and stored.sizes.max() == 16
+    assert time.monotonic() - start < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 1_000_000  # KiB
+
+
+def test_a_run_with_rows_set_aside_trains_and_evaluate_tells_them_too(project, capsys):
+    card(TOPIC, "format: jsonl, train: rows.jsonl, validation: dev.jsonl, on_bad: quarantine, max_bad: 0.2")
+    rows([*ROWS[:100], {**ROWS[0], "label": "wram"}])
+    rows([*ROWS[100:], {**ROWS[0], "label": None}], "dev.jsonl")
+    assert main(["train", "recipes/r.yaml", "--in-process", "--json"]) == 0
+    done = capsys.readouterr()
+    assert "warning: one/train: 1 of 101 rows quarantined" in done.err
+    assert main(["evaluate", json.loads(done.out)["model"], "--json"]) == 0
+    done = capsys.readouterr()
+    assert "one/validation: 1 of 21 rows quarantined, the first dev.jsonl:21: no value in 'label'" in done.err
+    assert json.loads(done.out)[0]["rows"] == 20

@@ -1,0 +1,97 @@
+"""The quality table's cells: equal budgets, kept results, what changes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks.quality.cells import TOGETHER, Bench
+from benchmarks.quality.table import markdown, table
+
+from small_project import write_project
+from trunkline.errors import UsageError
+
+FLOORS = """
+alone: {tokens_per_step: 64}
+tasks:
+  topic: {metric: accuracy, floor: 0.0, from: nothing}
+  score: {metric: spearman, floor: 1.1, from: a wish}
+"""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Two tasks, trained together and alone."""
+    folder = tmp_path_factory.mktemp("bench")
+    recipe = write_project(folder / "quality")
+    settings = {"steps": 4, "tokens_per_step": 96, "tokens_per_pass": 96, "max_length": 16}
+    text = recipe.read_text().replace("tasks: [topic, score, tags, {task: answer, weight: 0.7}, words]", "tasks: [topic, score]")
+    text = "".join(line for line in text.splitlines(keepends=True) if "log_every" not in line and not line.startswith("train"))
+    (folder / "quality" / "small.yaml").write_text(text + f"train: {json.dumps(settings)}\n")
+    (folder / "quality" / "small.floors.yaml").write_text(FLOORS)
+    for card in (folder / "quality" / "tasks").glob("*/card.yaml"):
+        card.write_text(card.read_text().replace("test: 0", "test: 25"))
+    made = Bench(folder / "quality", "small")
+    with pytest.raises(UsageError, match="needs the cell 'together'"):
+        made.run("topic", lambda _: None)
+    for cell in made.cells():
+        made.run(cell, lambda _: None)
+    return made
+
+
+def test_a_task_alone_sees_the_tokens_it_saw_together_within_a_step(bench: Bench) -> None:
+    together = bench.stored(TOGETHER)
+    assert together is not None and together["training_s"] >= 0
+    for task in ("topic", "score"):
+        alone = bench.stored(task)
+        assert alone is not None and [row["task"] for row in alone["tasks"]] == [task]
+        # A pending draw is counted by either side, a step is filled up to its last row.
+        assert abs(alone["drawn"][task]["tokens"] - together["drawn"][task]["tokens"]) <= 64
+
+
+def test_the_table_says_which_task_beats_its_floor(bench: Bench) -> None:
+    found = table(bench)
+    assert {row["task"]: row["beats_floor"] for row in found["tasks"]} == {"topic": True, "score": False}
+    first = markdown(found).splitlines()[2].split("|")
+    assert first[1].strip() == "topic" and first[4].strip() == "0.000" and first[7].strip() == "yes"
+    assert all(row["alone"] is not None and row["together"] is not None for row in found["tasks"])
+
+
+def test_a_result_stands_until_its_recipe_or_card_changes(bench: Bench) -> None:
+    said: list[str] = []
+    bench.run(TOGETHER, said.append)
+    assert said == ["together: stands"]
+    card = bench.folder / "tasks" / "topic" / "card.yaml"
+    kept = card.read_text()
+    try:
+        card.write_text(kept.replace("name: topic", "name: topic\nsummary: another"))
+        assert bench.stored("topic") is None and bench.stored(TOGETHER) is None
+    finally:
+        card.write_text(kept)
+    assert bench.stored("topic") is not None
+
+
+def test_a_run_cut_off_goes_on(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import trunkline
+    from trunkline.launch import worker
+
+    (bench.results / "topic.json").rename(tmp_path / "topic.json")
+    for run in bench.outputs.glob("topic-*"):
+        run.rename(tmp_path / run.name)
+    whole = json.loads((tmp_path / "topic.json").read_text())
+    text = bench.recipe_path.read_text()
+
+    def stop(self: worker.Worker) -> None:
+        raise RuntimeError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.Worker, "_finish", stop)
+        with pytest.raises(RuntimeError, match="cut off"):
+            bench.run("topic", lambda _: None)
+    said: list[str] = []
+    bench.run("topic", said.append)
+    again = bench.stored("topic")
+    assert any(line.startswith("resuming") for line in said) and again is not None
+    assert [row["metrics"] for row in again["tasks"]] == [row["metrics"] for row in whole["tasks"]]
+    assert text == bench.recipe_path.read_text() and trunkline.__version__
