@@ -7,12 +7,15 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trunkline.build.task import check_task, make_encoding, open_source, reading
+from trunkline.data.rows import Ragged
 from trunkline.data.sources.base import Chunk
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import WordPiece
+from trunkline.metrics.span import ExactMatch
 from trunkline.tasks.card import Card, load_card
 
 pytestmark = pytest.mark.shared
@@ -179,6 +182,27 @@ def test_answers_begin_where_squad_files_say(name: str, folder: Path) -> None:
             for text, answer, start in zip(*(chunk.columns[key] for key in ("context", "answer", "start")), strict=True):
                 rows[text[start : start + len(answer)] == answer] += 1
     assert rows[True] > 0.95 * rows.total()
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("squad_small", "validation"), ("xquad", "train"), ("xquad", "validation"), ("zh_cmrc2018", "test")]
+)
+def test_who_knows_the_gold_places_of_questions_gets_all_answers_right(
+    name: str, split: str, folder: Path, tokenizer: Tokenizer
+) -> None:
+    card = load(folder, name)
+    encoding = make_encoding(card, Tokenizer(tokenizer.inner, tokenizer.special, max_length=192))
+    exact = ExactMatch()
+    for chunk in chunks(card, split):
+        picked = reading(card).select(chunk, encoding.wanted)
+        rows = encoding.encode(picked.columns, where=picked.where)
+        starts, ends = (rows.targets[mark] for mark in ("is_start", "is_end"))
+        assert isinstance(starts, Ragged) and isinstance(ends, Ragged) and rows.counts.all()
+        first = [[int(own.argmax()) for own in np.split(part.values, part.starts[1:-1])] for part in (starts, ends)]
+        outputs = np.array([*first, np.zeros(len(rows)), np.full(len(rows), -9)], float).T
+        ids = np.arange(len(rows))
+        exact.update(ids, **encoding.records(outputs, encoding.aside_of(rows, ids)))
+    assert exact.compute() > 0.96
 
 
 def test_weibo_words_are_single_characters(folder: Path) -> None:
