@@ -116,6 +116,13 @@ def _chain(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     return every.logsumexp(0) - score(tuple(targets["labels"][row:end].tolist()))
 
 
+def _distilled(outputs: Tensor, targets: Targets, row: int) -> Tensor:
+    """Temperature 2, half of it the cross entropy."""
+    _, log_p = _log_p(outputs, targets, row)
+    student, wanted = ((scores[row] / 2).softmax(0) for scores in (outputs, targets["teacher"]))
+    return -0.5 * log_p + 0.5 * 4 * (wanted * (wanted / student).log()).sum()
+
+
 def _smoothed(outputs: Tensor, targets: Targets, row: int) -> Tensor:
     _, log_p = _log_p(outputs, targets, row)
     every = outputs[row] - outputs[row].exp().sum().log()
@@ -237,6 +244,7 @@ CASES = {
         Case("cross_entropy", {"class_weights": [0.2, 1.0, 5.0]}, CLASSES, LABELS, _weighted),
         Case("focal", {}, CLASSES, LABELS, _focal),
         Case("hinge", {}, CLASSES, LABELS, _hinge),
+        Case("distillation", {}, CLASSES, LABELS, _distilled),
         Case(
             "binary_cross_entropy",
             {"pos_weights": [1.0, 4.0, 0.5]},
@@ -314,7 +322,10 @@ def tables(kind: str, *, divisible: bool = False) -> dict[str, Table]:
     whole = Ragged.of([list(range(len(text))) for text in texts])
     labels = rng.choice(C, laws.ROWS, p=[0.7, 0.2, 0.1])
     made: dict[str, dict[str, np.ndarray | Ragged]] = {
-        "classification": {"labels": labels},
+        "classification": {
+            "labels": labels,
+            "teacher": np.random.default_rng(7).normal(size=(laws.ROWS, C)).astype(np.float32),
+        },
         "multilabel": {"label_set": rng.integers(0, 2, (laws.ROWS, C)).astype(np.uint8)},
         "regression": {"target": rng.normal(size=(laws.ROWS, M)).astype(np.float32)},
         "generation": {"labels": Ragged.of([rng.integers(0, 6, 1 + len(own)) for own in places])},

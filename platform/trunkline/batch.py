@@ -9,11 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+ROW_WEIGHT: Final = "row_weight"
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Which of a slice's trunk rows [r] and tokens [n] a task learns from, relative to the slice, in order.
+
+    Tasks that share rows have one slice; each picks the rows it has a label for.
+    """
+
+    rows: Tensor
+    tokens: Tensor
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,12 @@ class TaskSlice:
     """What one task owns of a pack.
 
     rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N]. targets: tensors the head and loss read; a
-    tensor named `positions` indexes tokens RELATIVE to this slice. counts: targets of each drawn row. row_ids: index of
-    each drawn row in its split. dummy: the task has no row in this pack; its head runs on the dummy row all the same
-    (every rank calls every head) and the result is dropped by selection. places: of each drawn row among its task's rows of the
-    step, in the order drawn; None outside of training. known: set if the loss is not this pack's to work out.
+    tensor named `positions` indexes tokens RELATIVE to this slice; one named `row_weight` holds a factor of each target's loss.
+    counts: targets of each drawn row. row_ids: index of each drawn row in its split. dummy: the task has no row in this pack;
+    its head runs on the dummy row all the same (every rank calls every head) and the result is dropped by selection.
+    places: of each drawn row among its task's rows of the step, in the order drawn; None outside of training. known: set if the
+    loss is not this pack's to work out. picked: the slice holds rows of other tasks too, and everything else here speaks of the
+    picked rows alone, as if they were the slice; None: all rows of the slice.
     """
 
     rows: slice
@@ -52,6 +67,7 @@ class TaskSlice:
     dummy: bool = False
     places: np.ndarray | None = None
     known: Known | None = None
+    picked: Picked | None = None
 
     @property
     def num_targets(self) -> int:
@@ -98,14 +114,22 @@ class Batch:
         return self.tokens.shape[0]
 
     def index(self, task: str) -> RowIndex:
-        """The rows of one task, relative to its slice."""
+        """The rows of one task, relative to its `states`."""
         part = self.tasks[task]
         starts = self.row_starts[part.rows]
         lengths = self.row_starts[part.rows.start + 1 : part.rows.stop + 1] - starts
-        row_of_token = torch.repeat_interleave(
-            torch.arange(lengths.shape[0], device=lengths.device), lengths, output_size=part.tokens.stop - part.tokens.start
-        )
-        return RowIndex(starts - part.tokens.start, lengths, row_of_token, part.targets.get("positions"), part.targets)
+        starts, size = starts - part.tokens.start, part.tokens.stop - part.tokens.start
+        if part.picked is not None:
+            lengths, size = lengths[part.picked.rows], part.picked.tokens.shape[0]
+            starts = lengths.cumsum(0) - lengths
+        row_of_token = torch.repeat_interleave(torch.arange(lengths.shape[0], device=lengths.device), lengths, output_size=size)
+        return RowIndex(starts, lengths, row_of_token, part.targets.get("positions"), part.targets)
+
+    def states(self, task: str, hidden: Tensor) -> Tensor:
+        """What the task's head reads of the trunk's states. hidden [N, D] -> [n, D]."""
+        part = self.tasks[task]
+        own = hidden[part.tokens]
+        return own if part.picked is None else own[part.picked.tokens]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device` (asynchronously from pinned memory)."""
@@ -114,7 +138,11 @@ class Batch:
             return tensor.to(device, non_blocking=True)
 
         tasks = {
-            name: replace(part, targets={key: move(value) for key, value in part.targets.items()})
+            name: replace(
+                part,
+                targets={key: move(value) for key, value in part.targets.items()},
+                picked=part.picked and Picked(move(part.picked.rows), move(part.picked.tokens)),
+            )
             for name, part in self.tasks.items()
         }
         tokens, positions, segments, starts = map(move, (self.tokens, self.positions, self.segments, self.row_starts))

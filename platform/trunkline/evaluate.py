@@ -62,10 +62,14 @@ def measure(
     world: int = 1,
     limit: int | None = None,
 ) -> Iterator[tuple[np.ndarray, Records]]:
-    """Row ids (one per record, repeated for rows of several targets) and records, pack by pack; nothing for dummies."""
+    """Row ids (one per record, repeated for rows of several targets) and records, pack by pack; nothing for dummies.
+
+    Rows without a label for this task are left out; limit: only the first of the others.
+    """
     was_training = model.training
     model.eval()
-    packs = evaluation_packs(judged.name, judged.table, rank=rank, world=world, tokens_per_pass=tokens_per_pass, limit=limit)
+    chosen = judged.table.learned[:limit]
+    packs = evaluation_packs({judged.name: judged.table}, rank=rank, world=world, tokens_per_pass=tokens_per_pass, chosen=chosen)
     try:
         with torch.no_grad():
             for batch in packs:
@@ -81,10 +85,9 @@ def measure(
 
 def baseline(judged: Judged, train: Table, *, limit: int | None = None) -> dict[str, float]:
     """What a constant guess (majority, mean, unigram, chance) scores on the same rows, having seen the training split."""
-    rows = judged.table.rows
-    chosen = np.arange(len(rows) if limit is None else min(limit, len(rows)))
-    evaluated = rows.take(chosen)
-    records = judged.encoding.baseline(train.rows, evaluated, evaluation_keys(judged.name, chosen))
+    chosen = judged.table.learned[:limit]
+    evaluated = judged.table.rows.take(chosen)
+    records = judged.encoding.baseline(train.labelled(), evaluated, evaluation_keys(judged.name, chosen))
     ids = np.repeat(chosen, evaluated.counts)
     values = {}
     for name, make in judged.metrics.items():

@@ -12,6 +12,7 @@ import torch
 from trunkline.batch import Batch
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table, evaluation_packs, rows_of
+from trunkline.data.rows import Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import DataError, UsageError, nearest
 from trunkline.metrics.base import Metric
@@ -35,13 +36,15 @@ class ServedTask:
 class Model:
     """A trunk and its heads, ready to answer; made by `trunkline.load(folder)`.
 
-    tasks: name -> ServedTask. manifest: what the model folder says of itself. width: D of an embedding.
+    tasks: name -> ServedTask. joint: name of a joint task -> its parts' names -> their tasks. manifest: what the model
+    folder says of itself. width: D of an embedding.
     """
 
     def __init__(
         self, network: MultiTask, tokenizer: Tokenizer, tasks: Mapping[str, ServedTask], manifest: Mapping[str, Any]
     ) -> None:
         self.network, self.tokenizer, self.tasks, self.manifest = network, tokenizer, dict(tasks), dict(manifest)
+        self.joint: dict[str, dict[str, str]] = dict(manifest.get("joint", {}))
         self.width: int = network.trunk.width
         self.device = torch.device("cpu")
 
@@ -54,21 +57,55 @@ class Model:
     def predict(self, task: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """One prediction per row, in order. rows: mappings of the task's input columns, or plain texts for a task of one.
 
-        What a prediction holds depends on the kind: label and scores, value, tags, score of a pair, filled masks.
+        What a prediction holds depends on the kind: label and scores, value, tags, score of a pair, filled masks. A joint task's
+        holds one of each part, by name, from one pass through the trunk.
         Raises UsageError for an unknown task, DataError for a missing column or a value that is no text.
         """
-        served = self.task(task)
+        parts = self.joint.get(task) or {"": self.task(task).name}
         if not rows:
             return []
-        encoded = served.encoding.encode(_columns(rows, served.encoding), with_targets=False)
-        table = Table.of(encoded, served.encoding)
-        answers: list[dict[str, Any]] = [{} for _ in rows]
-        for batch in self._packs(task, table):
-            part = batch.tasks[task]
-            summary = self.network.answer(task, batch.to(self.device)).float().cpu().numpy()
-            for row, answer in zip(part.row_ids, served.encoding.decode(summary, encoded.take(part.row_ids)), strict=True):
-                answers[row] = answer
-        return answers
+        encoded = self._encoded(list(parts.values()), rows)
+        encodings = {name: self.tasks[name].encoding for name in encoded}
+        tables = {name: Table.of(own, encodings[name]) for name, own in encoded.items()}
+        answers: dict[str, list[dict[str, Any]]] = {name: [{} for _ in rows] for name in encoded}
+        for name, row_ids, outputs in self._outputs(tables):
+            decoded = encodings[name].decode(outputs, encoded[name].take(row_ids))
+            for row, answer in zip(row_ids, decoded, strict=True):
+                answers[name][row] = answer
+        if task in self.joint:
+            return [{part: answers[name][row] for part, name in parts.items()} for row in range(len(rows))]
+        return answers[task]
+
+    def scores(self, task: str, rows: Sequence[Row]) -> np.ndarray:
+        """What the head gives, for a task that gives one thing for each row: logits [n, C] or numbers [n, ...], in order."""
+        encoding = self.task(task).encoding
+        encoded = encoding.encode(_columns(rows, encoding), with_targets=False)
+        found = list(self._outputs({task: Table.of(encoded, encoding)}))
+        order = np.concatenate([row_ids for _, row_ids, _ in found]).argsort()
+        scores: np.ndarray = np.concatenate([outputs for _, _, outputs in found])[order]
+        return scores
+
+    def _outputs(self, tables: Mapping[str, Table]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(task, row ids, the head's answers) pack by pack."""
+        for batch in self._packs(tables):
+            for name, summary in self.network.answers(list(tables), batch.to(self.device)).items():
+                if not batch.tasks[name].dummy:
+                    yield name, batch.tasks[name].row_ids, summary.float().cpu().numpy()
+
+    def _encoded(self, tasks: Sequence[str], rows: Sequence[Row]) -> dict[str, Rows]:
+        """The rows as each task reads them: the same tokens."""
+        read = {}
+        for name in tasks:
+            encoding = self.tasks[name].encoding
+            read[name] = encoding.encode(_columns(rows, encoding), with_targets=False)
+        first = next(iter(read.values()))
+        alike = all(np.array_equal(own.tokens.values, first.tokens.values) for own in read.values())
+        if not alike and any(isinstance(row, str) for row in rows):
+            encoding = self.tasks[tasks[0]].encoding
+            return self._encoded(tasks, [{encoding.inputs[0]: row.split()} if isinstance(row, str) else row for row in rows])
+        if not alike:
+            raise DataError(f"{' and '.join(tasks)} read these rows as different tokens. Give lists of words instead of text.")
+        return read
 
     def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> np.ndarray:
         """Trunk states pooled to one vector per text: float32 [n, D], in order. pooling: first, mean or max."""
@@ -81,19 +118,19 @@ class Model:
         )
         table = Table(rows, lambda given, _: (given.tokens.values, {}), rows)
         vectors = np.zeros((len(texts), self.width), np.float32)
-        for batch in self._packs("", table):
+        for batch in self._packs({"": table}):
             hidden = self.network.trunk(batch.to(self.device))
             vectors[batch.tasks[""].row_ids] = pool(hidden, batch.index("")).float().cpu().numpy()
         return vectors
 
     def task(self, name: str) -> ServedTask:
         if name not in self.tasks:
-            raise UsageError(f"the model has no task '{name}'. {nearest(name, self.tasks)}")
+            raise UsageError(f"the model has no task '{name}'. {nearest(name, [*self.tasks, *self.joint])}")
         return self.tasks[name]
 
-    def _packs(self, name: str, table: Table) -> Iterator[Batch]:
+    def _packs(self, tables: Mapping[str, Table]) -> Iterator[Batch]:
         with torch.no_grad():
-            yield from evaluation_packs(name, table, rank=0, world=1, tokens_per_pass=TOKENS_PER_PASS)
+            yield from evaluation_packs(tables, rank=0, world=1, tokens_per_pass=TOKENS_PER_PASS)
 
 
 def _columns(rows: Sequence[Row], encoding: Encoding) -> dict[str, list[Any]]:

@@ -68,7 +68,7 @@ def test_counts_are_those_of_the_whole_step_on_every_rank() -> None:
 def test_evaluation_packs_hold_every_row_once_and_are_as_many_on_every_rank() -> None:
     table = laws.tables()["topic"]
     for world in (1, 2, 3):
-        packs = [list(evaluation_packs("topic", table, rank=rank, world=world, tokens_per_pass=50)) for rank in range(world)]
+        packs = [list(evaluation_packs({"topic": table}, rank=rank, world=world, tokens_per_pass=50)) for rank in range(world)]
         assert len({len(mine) for mine in packs}) == 1
         seen = [row for mine in packs for batch in mine if not batch.tasks["topic"].dummy for row in batch.tasks["topic"].row_ids]
         assert sorted(seen) == list(range(len(table.rows)))

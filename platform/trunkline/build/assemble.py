@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.task import cards_of, make_encoding, make_head, make_loss, make_metrics
+from trunkline.build.sharing import make_heads
+from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
@@ -29,6 +30,7 @@ from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
 from trunkline.tasks.card import Card
+from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
 
 SAMPLING_KEY = re.compile(r"(sampling(?:\.\w+)*):? ")
@@ -71,14 +73,16 @@ def assemble(run: Path) -> Assembly:
     """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
     recipe = load_recipe(run / "recipe.yaml")
     kept = cards_of(run / "cards")
-    cards = {use.task: kept[use.task] for use in recipe.tasks}
+    cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
+    hosts = owners(cards, "rows_of")
     tables = {
-        name: replace(open_table(splits[name]["train"], encodings[name]), divisible=loss.cached) for name, loss in losses.items()
+        name: replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
+        for name, loss in losses.items()
     }
     judged = [
         Judged(
@@ -88,8 +92,8 @@ def assemble(run: Path) -> Assembly:
         if "validation" in splits[name]
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
-    sizes = {name: table.rows.tokens.lengths for name, table in tables.items()}
-    stream = make_stream(recipe, sizes, losses)
+    sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
+    stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes})
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -107,7 +111,10 @@ def assemble(run: Path) -> Assembly:
 
 
 def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss]) -> Stream:
-    """sizes: tokens of each training row, per task. Raises ConfigError when sampling or a group does not fit."""
+    """sizes: tokens of each training row, per task that is drawn (guests ride along).
+
+    Raises ConfigError when sampling or a group does not fit.
+    """
     settings = recipe.train
     counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
     sampler = make_sampler(recipe, counts, means)
@@ -144,8 +151,10 @@ def _of_sampling(recipe: Recipe) -> Iterator[None]:
 
 
 def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
-    """The recipe's weight of a task goes before its card's."""
-    weights = [use.weight if use.weight is not None else cards[use.task].weight for use in recipe.tasks]
+    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'."""
+    stated = {use.task: use.weight for use in recipe.tasks}
+    said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
+    weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
     made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
     return made
 
@@ -161,11 +170,11 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    return MultiTask(trunk, {name: make_head(card, trunk.width, encodings[name]) for name, card in cards.items()})
+    return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
 
 
-def open_table(path: str | Path, encoding: Encoding) -> Table:
-    return Table.of(StoredSplit.open(path).rows, encoding)
+def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
+    return Table.of(StoredSplit.open(path).rows, encoding, host)
 
 
 def precision(asked: str) -> str:

@@ -51,7 +51,8 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     source = open_source(card, catalog)
     if split not in source.splits():
         raise ConfigError(f"task '{name}' has no {split} rows. {nearest(split, source.splits())}", where=str(card.path))
-    jobs = [SplitJob(name, source, wanted, served.encoding, reading(card)) for wanted in ("train", split)]
+    beside = (card.target,) if model.manifest["tasks"][name].get("partial") else ()
+    jobs = [SplitJob(name, source, wanted, served.encoding, reading(card), (), beside) for wanted in ("train", split)]
     train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
     say(f"{name}: {len(judged_split)} {split} rows")
     for job, stored in zip(jobs, (train, judged_split), strict=True):

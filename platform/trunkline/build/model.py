@@ -3,7 +3,8 @@
 model/
     manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
-    heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets
+    heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets;
+                             of a task that uses another's head the card alone
     README.md                what it is, for people
 """
 
@@ -21,15 +22,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trunkline.build.assemble import Assembly
+from trunkline.build.sharing import targets_beside
 from trunkline.build.task import OWN, make_encoding, make_head, make_metrics
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError
+from trunkline.models.heads.base import Head
 from trunkline.models.multitask import MultiTask
 from trunkline.predict import Model, ServedTask
 from trunkline.registry import TRUNKS
-from trunkline.tasks.card import load_card
+from trunkline.tasks.card import Card, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
+from trunkline.tasks.sharing import joined
 
 SCHEMA_VERSION = 1
 
@@ -53,9 +57,10 @@ def write_model(
     for name, card in built.cards.items():
         place = temporary / "heads" / name
         place.mkdir(parents=True)
-        state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
-        (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
-        (place / "card.yaml").write_text(card.text, encoding="utf-8")
+        if built.model.owners[name] == name:
+            state = {key: value.contiguous() for key, value in built.model.head(name).state_dict().items()}
+            (place / "head.safetensors").write_bytes(safetensors.torch.save(state))
+        (place / "card.yaml").write_text(card.portable, encoding="utf-8")
         if (own := built.encodings[name].own) is not None:
             own.save(place / OWN)
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
@@ -64,7 +69,8 @@ def write_model(
         "trunk": built.model.trunk.describe(),
         "max_length": built.tokenizer.max_length,
         "truncate": built.tokenizer.truncate,
-        "tasks": {name: {"fingerprint": card.fingerprint(), "kind": card.head.kind} for name, card in built.cards.items()},
+        "tasks": {name: _described(name, card, built) for name, card in built.cards.items()},
+        "joint": joined(built.cards),
         "results": list(results),
         "lineage": dict(lineage),
         "files": {str(path.relative_to(temporary)): _entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
@@ -82,7 +88,7 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     folder = Path(folder)
     manifest = read_manifest(folder)
     if catalog is not None:
-        for name in set(manifest["tasks"]) & set(catalog.names()):
+        for name in {*manifest["tasks"], *manifest.get("joint", {})} & set(catalog.names()):
             load_plugin(load_card(catalog.path(name)))
     tokenizer = Tokenizer.load(folder / "trunk", max_length=manifest["max_length"], truncate=manifest["truncate"])
     described = dict(manifest["trunk"])
@@ -90,19 +96,23 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     if "pretrained" in described:
         described["pretrained"] = str(folder / "trunk" / described["pretrained"])
     trunk = make(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **described)
-    heads, tasks = {}, {}
-    for name in manifest["tasks"]:
+    heads: dict[str, Head] = {}
+    tasks: dict[str, ServedTask] = {}
+    for name, about in manifest["tasks"].items():
         card = load_card(folder / "heads" / name / "card.yaml", with_data=False)
         encoding = make_encoding(card, tokenizer, folder / "heads" / name)
-        heads[name] = make_head(card, trunk.width, encoding)
-        try:
-            heads[name].load_state_dict(safetensors.torch.load_file(folder / "heads" / name / "head.safetensors"))
-        except (RuntimeError, SafetensorError) as error:
-            raise IntegrityError(
-                f"head.safetensors does not fit its card: {error}.", where=str(folder / "heads" / name)
-            ) from error
+        owner = about.get("head_of")
+        heads[name] = heads[owner] if owner else _open_head(folder / "heads" / name, make_head(card, trunk.width, encoding))
         tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))
     return Model(MultiTask(trunk, heads).eval(), tokenizer, tasks, manifest)
+
+
+def _open_head(folder: Path, head: Head) -> Head:
+    try:
+        head.load_state_dict(safetensors.torch.load_file(folder / "head.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise IntegrityError(f"head.safetensors does not fit its card: {error}.", where=str(folder)) from error
+    return head
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -129,6 +139,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if (folder / name).is_symlink() or _entry(folder / name) != entry:
             raise IntegrityError(f"{name} is not the file that was written: its size or SHA-256 differs.", where=str(folder))
     return manifest
+
+
+def _described(name: str, card: Card, built: Assembly) -> dict[str, Any]:
+    """What the manifest says of a task. partial: its rows are other tasks' too, and not all of them have a label for it.
+
+    head_of: the task, of an earlier place in the list, whose head it uses.
+    """
+    about: dict[str, Any] = {"fingerprint": card.fingerprint(), "kind": card.head.kind}
+    about |= {"partial": True} if name in targets_beside(built.cards) else {}
+    owner = built.model.owners[name]
+    return about if owner == name else {**about, "head_of": owner}
 
 
 def _fill(model: MultiTask, parameters: Mapping[str, Tensor]) -> None:

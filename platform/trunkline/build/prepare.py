@@ -9,11 +9,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from trunkline import durable
 from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
-from trunkline.build.task import OWN, make_encoding, make_loss, make_metrics, open_source, placed, reading
+from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
+from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
+from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
@@ -31,6 +34,7 @@ from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTI
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
+from trunkline.tasks.sharing import owners, tasks_of
 
 Say = Callable[[str], None]
 
@@ -47,14 +51,18 @@ def load_cards(recipe: Recipe, catalog: Catalog) -> dict[str, Card]:
     cards: dict[str, Card] = {}
     for number, use in enumerate(recipe.tasks):
         try:
-            if use.task in cards:
-                raise ConfigError(
-                    f"task '{use.task}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number)
-                )
-            card = catalog.get(use.task, where=recipe.where("tasks", number))
-            load_plugin(card)
-            check_parts(card)
-            cards[use.task] = card
+            stated = catalog.get(use.task, where=recipe.where("tasks", number))
+            load_plugin(stated)
+            check_parts(stated)
+            for card in map(catalog.resolved, tasks_of(stated)):
+                check_parts(card)
+                if card.name in cards:
+                    raise ConfigError(
+                        f"task '{card.name}' stands twice in the recipe. Remove one.", where=recipe.where("tasks", number)
+                    )
+                if card.head_of is not None:
+                    catalog.get(card.head_of, where=card.where("head_of"))
+                cards[card.name] = card
         except TrunklineError as error:
             problems.add(error)
     problems.raise_if_any()
@@ -88,19 +96,31 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_recipe(recipe)
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
-    make_sampler(recipe, dict.fromkeys(cards, 1), dict.fromkeys(cards, 1.0))
+    hosts = [name for name in cards if name not in owners(cards, "rows_of")]
+    make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
     sources = open_sources(recipe, cards, catalog)
     tokenizer = run_tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     adopt_all(encodings, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
+    check_kinds(cards, encodings, {name: loss.group for name, loss in losses.items()})
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     make_weighting(recipe, cards)
     _try_losses(make_model(recipe, cards, encodings, tokenizer), losses, encodings, cards)
+    beside = targets_beside(cards)
+    sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
     jobs = [
-        SplitJob(name, sources[name], split, encodings[name], reading(card))
+        SplitJob(
+            name,
+            sources[name],
+            split,
+            encodings[name],
+            reading(card),
+            extras(card, encodings[name], split),
+            beside.get(name, ()),
+        )
         for name, card in cards.items()
         for split in sources[name].splits()
     ]
@@ -108,11 +128,15 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for job, split in zip(jobs, stored, strict=True):
         if not split.reused:
             say(f"stored {job.name}/{job.split}: {len(split)} rows, {split.index['tokens']} tokens{_notes(split)}")
-    _say_removed(jobs, stored, say)
+    check_tokens(cards, jobs, stored)
+    guests = owners(cards, "rows_of")
+    drawn = [(job, split) for job, split in zip(jobs, stored, strict=True) if job.name not in guests]
+    _say_removed(drawn, say)
     _say_quarantined(jobs, stored, say)
     _say_unseen(jobs, stored, say)
-    _check_leaks(jobs, stored, say)
-    make_stream(recipe, {job.name: split.sizes for job, split in zip(jobs, stored, strict=True) if job.split == "train"}, losses)
+    _check_leaks(drawn, say)
+    sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
+    make_stream(recipe, sizes, {name: losses[name] for name in sizes})
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
 
@@ -123,7 +147,8 @@ def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) ->
     if not recipe.decontaminate:
         return sources
     texts = {name: TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in cards.items()}
-    tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits()]
+    guests = owners(cards, "rows_of")
+    tests = [HeldOut(name, text) for name, text in texts.items() if "test" in text.source.splits() and name not in guests]
     return {name: Decontaminated(text, tests) for name, text in texts.items()}
 
 
@@ -136,12 +161,12 @@ def _try_losses(
     for name, loss in losses.items():
         part = batch.tasks[name]
         with placed(cards[name], "loss"):
-            loss(model.head(name)(hidden[part.tokens], batch.index(name)), part.targets)
+            loss(model.head(name)(batch.states(name, hidden), batch.index(name)), part.targets)
 
 
-def _say_removed(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+def _say_removed(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
     """What `decontaminate` took out of each task's training rows, test by test."""
-    for job, split in zip(jobs, stored, strict=True):
+    for job, split in drawn:
         for note, count in sorted(split.notes.items()):
             if note.startswith(NOTE):
                 test = note.removeprefix(NOTE)
@@ -158,17 +183,18 @@ def _say_quarantined(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) 
 
 def _say_unseen(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
     for job, split in zip(jobs, stored, strict=True):
-        unseen = job.encoding.unseen(split.rows) if job.split == "train" else ()
+        rows = split.rows if split.counts.all() else split.rows.take(np.flatnonzero(split.counts))
+        unseen = job.encoding.unseen(rows) if job.split == "train" else ()
         if unseen:
             names = ", ".join(map(repr, unseen[:10])) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
             say(f"warning: {job.name}: no training row has the label {names}. Is it spelled as in the data?")
 
 
-def _check_leaks(jobs: list[SplitJob], stored: list[StoredSplit], say: Say) -> None:
+def _check_leaks(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:
     """Rows under evaluation that are training rows too: said with their number; refused if there is nothing else."""
     problems = Problems()
-    trained = {job.name: set(_row_hashes(split)) for job, split in zip(jobs, stored, strict=True) if job.split == "train"}
-    for job, split in zip(jobs, stored, strict=True):
+    trained = {job.name: set(_row_hashes(split)) for job, split in drawn if job.split == "train"}
+    for job, split in drawn:
         if job.split == "train":
             continue
         leaked = sum(row in trained[job.name] for row in _row_hashes(split))
@@ -201,14 +227,15 @@ def _write_run(
     stored: list[StoredSplit],
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
-    for name, card in cards.items():
-        folder = run / "cards" / name
+    for card in {one.whole.name: one.whole for task in cards.values() for one in (task.host, task)}.values():
+        folder = run / "cards" / card.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "card.yaml").write_text(card.text, encoding="utf-8")
         if card.plugin is not None:
             shutil.copyfile(card.plugin, folder / "plugin.py")
-        if (own := encodings[name].own) is not None:
-            own.save(folder / OWN)
+    for name, encoding in encodings.items():
+        if encoding.own is not None:
+            encoding.own.save(run / "cards" / name / OWN)
     tokenizer.save(run / "tokenizer")
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):

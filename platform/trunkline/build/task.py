@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trunkline.batch import ROW_WEIGHT
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import Intake, said
+from trunkline.data.partial import TEACHER, TEACHER_COLUMN, Extra, row_weights
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
 from trunkline.data.sources.grouped import Grouped
 from trunkline.data.sources.split import HashSplit
@@ -20,9 +22,10 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
 from trunkline.metrics.base import Metric
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, SOURCES
-from trunkline.tasks.card import Card, check_parts
+from trunkline.tasks.card import Card, check_parts, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
+from trunkline.tasks.sharing import resolved_all
 
 if TYPE_CHECKING:
     from trunkline.losses.base import Loss
@@ -33,7 +36,11 @@ OWN = "vocabulary"  # the folder beside a card in which the tokenizer for its ta
 
 
 def open_source(card: Card, catalog: Catalog | None) -> Source:
-    """The card's source, `gather` and then `split` applied. catalog: where a source finds other tasks. Loads the plugin."""
+    """The card's source (or that of the task it shares rows with), `gather` and then `split` applied.
+
+    catalog: where a source finds other tasks by name. Loads the plugin.
+    """
+    card = card.host
     load_plugin(card)
 
     def open_task(name: str) -> TaskText:
@@ -72,6 +79,16 @@ def reading(card: Card) -> Reading:
     )
 
 
+def extras(card: Card, encoding: Encoding, split: str) -> tuple[Extra, ...]:
+    """The columns that become targets beside the encoding's: the rows' weights, and for training a teacher's scores."""
+    found = [] if card.row_weight is None else [Extra(ROW_WEIGHT, card.row_weight, row_weights)]
+    if card.teacher is not None and split == "train":
+        form = card.teacher.form
+        read = functools.partial(encoding.teacher_scores, form=form)
+        found.append(Extra(TEACHER, card.teacher.column or TEACHER_COLUMN, read, form))
+    return tuple(found)
+
+
 def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) -> Encoding:
     """kept: the folder of a run's or model's card, where the tokenizer for the targets lies if the encoding wants one."""
     known = ENCODINGS.arguments(card.head.kind)
@@ -88,10 +105,19 @@ def make_head(card: Card, width: int, encoding: Encoding) -> Head:
     """The head as the card, the encoding and the loss want it."""
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
-    asked = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
     with placed(card, "head"):
-        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **asked, **given)
+        head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **_asked(card, encoding), **given)
     return head
+
+
+def head_wanted(card: Card, encoding: Encoding) -> dict[str, Any]:
+    """All that tells a task's head from another: its kind, the card's arguments, what encoding and loss want of it."""
+    return {"kind": card.head.kind, **card.head_arguments, **encoding.head_arguments(), **_asked(card, encoding)}
+
+
+def _asked(card: Card, encoding: Encoding) -> Mapping[str, Any]:
+    asked: Mapping[str, Any] = LOSSES.get(_loss_kind(card, encoding), where=card.where("loss")).asks
+    return asked
 
 
 def make_loss(card: Card, encoding: Encoding) -> Loss:
@@ -104,24 +130,34 @@ def make_loss(card: Card, encoding: Encoding) -> Loss:
         for name in loss.applied:
             _check_fit(name, card, encoding)
         loss.check(encoding.head_arguments())
+    if card.teacher is not None and (TEACHER not in loss.reads or not encoding.learns_from_teacher):
+        raise ConfigError(_no_teacher(card, kind, encoding), where=card.where("teacher"))
     return loss
 
 
 def _check_fit(loss: str, card: Card, encoding: Encoding) -> None:
     """Raises ConfigError unless the rows carry what the loss reads, and the head has what it asks for."""
-    _, targets = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    _, dummy = encoding.collate(encoding.dummy(), np.zeros(1, np.uint64))
+    targets = {*dummy, *([TEACHER] if card.teacher is not None else [])}
     taken = inspect.signature(HEADS.get(card.head.kind)).parameters
     fitting = [
         name
         for name, part in ((name, LOSSES.get(name)) for name in LOSSES.names())
-        if part.fits(targets.keys()) and part.asks.keys() <= taken.keys()
+        if part.fits(targets) and part.asks.keys() <= taken.keys()
     ]
     if loss not in fitting:
         raise ConfigError(f"loss '{loss}' does not fit a {card.head.kind} task. {nearest(loss, fitting)}")
 
 
+def _no_teacher(card: Card, kind: str, encoding: Encoding) -> str:
+    if encoding.learns_from_teacher:
+        return f"loss '{kind}' does not learn from a teacher. Write loss: {{kind: distillation, of: {kind}}}."
+    kinds = [name for name in ENCODINGS.names() if ENCODINGS.get(name).learns_from_teacher]
+    return f"a {card.head.kind} task learns from no teacher. Those that do: {', '.join(kinds)}."
+
+
 def _loss_kind(card: Card, encoding: Encoding) -> str:
-    return card.loss.kind if card.loss else encoding.default_loss
+    return card.loss.kind if card.loss else encoding.default_loss if card.teacher is None else "distillation"
 
 
 @contextlib.contextmanager
@@ -150,10 +186,19 @@ def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metri
 
 def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: int = 100) -> list[str]:
     """What `task check` reports: parts, splits, and that the first rows of every split encode. Raises TrunklineError."""
+    if card.rows_of is not None and card.host is card:
+        if catalog is None:
+            raise ConfigError(f"task '{card.rows_of}' can not be opened from here.", where=card.where("rows_of"))
+        card = catalog.resolved(card)
+    if card.parts:
+        find = resolved_all({card.name: card}).__getitem__ if card.rows_of is None else catalog.get if catalog else None
+        assert find is not None
+        return [line for part in card.parts.values() for line in check_task(find(part.name), catalog, tokenizer, rows)]
     load_plugin(card)
     check_parts(card)
     source = open_source(card, catalog)
     encoding = make_encoding(card, tokenizer)
+    sharing = (card.target, card.host.target) if card.host is not card else ()
     metrics = make_metrics(card, encoding)
     make_loss(card, encoding)
     make_head(card, 8, encoding)
@@ -168,7 +213,8 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
             # Of the first rows alone: that they encode is checked, not into what.
             values = reading(card).select(first, encoding.wanted, encoding.optional).columns[encoding.target]
             encoding.adopt(encoding.own_wanted.build([value for value in values if isinstance(value, str)]))
-        intake = Intake(encoding, reading(card))
+        known = tuple(extra for extra in extras(card, encoding, split) if extra.column != TEACHER_COLUMN)
+        intake = Intake(encoding, reading(card), extras=known, beside=sharing)
         encoded = intake.rows(first)
         mean = encoded.tokens.lengths.mean() if encoded is not None else 0
         lines.append(
@@ -180,10 +226,8 @@ def check_task(card: Card, catalog: Catalog | None, tokenizer: Tokenizer, rows: 
 
 
 def cards_of(folder: Path) -> dict[str, Card]:
-    """The cards kept in a run or model folder, `<folder>/<task>/card.yaml`, with their plugins loaded; in name order."""
-    from trunkline.tasks.card import load_card
-
+    """The cards kept in a run or model folder, `<folder>/<task>/card.yaml`, and the parts of joint ones; plugins are loaded."""
     cards = {path.parent.name: load_card(path) for path in sorted(folder.glob("*/card.yaml"))}
     for card in cards.values():
         load_plugin(card)
-    return cards
+    return resolved_all(cards)

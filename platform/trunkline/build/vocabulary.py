@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from trunkline.build.sharing import targets_beside
 from trunkline.build.task import reading, task_text
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import configuration, digest
-from trunkline.data.sources.base import Source, TaskText
+from trunkline.data.sources.base import Reading, Source, TaskText
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
 from trunkline.registry import TOKENIZERS
 from trunkline.tasks.card import Card
+from trunkline.tasks.sharing import owners
 
 TOKENIZER_VERSION = 1
 Say = Callable[[str], None]
@@ -28,7 +31,7 @@ def run_tokenizer(recipe: Recipe, cards: Mapping[str, Card], sources: Mapping[st
     """The run's tokenizer, made of the training texts of all its tasks."""
     part, settings = recipe.tokenizer, recipe.train
     vocabulary: Vocabulary = TOKENIZERS.get(part.kind)(**part.arguments)
-    texts = [task_text(card, sources[name]) for name, card in cards.items()]
+    texts = [text for name in cards for text in _texts_of(name, cards, sources[name])]
     limits = {"max_length": settings.max_length, "truncate": settings.truncate}
     made = [part.kind, part.arguments]
     return _kept(vocabulary, made, texts, limits, store, lambda: say(f"training a {part.kind} tokenizer"))
@@ -41,7 +44,7 @@ def adopt_all(
     for name, encoding in encodings.items():
         if (vocabulary := encoding.own_wanted) is not None:
             assert encoding.target is not None
-            texts = [TaskText(sources[name], (encoding.target,), reading(cards[name]))]
+            texts = [TaskText(sources[name], (encoding.target,), _labelled(name, cards))]
             kind = type(vocabulary)
             made = [f"{kind.__module__}.{kind.__qualname__}", configuration(vocabulary)]
 
@@ -49,6 +52,21 @@ def adopt_all(
                 say(f"training a tokenizer ({kind}) on the targets of {name}")
 
             encoding.adopt(_kept(vocabulary, made, texts, {}, store, tell))
+
+
+def _texts_of(name: str, cards: Mapping[str, Card], source: Source) -> list[TaskText]:
+    """Each text once: of rows that tasks share the inputs are the host's, and a text to be learned is each task's own."""
+    card, whole = cards[name], task_text(cards[name], source)
+    if name not in targets_beside(cards):
+        return [whole]
+    own = [] if name in owners(cards, "rows_of") else [TaskText(source, tuple(card.inputs), whole.reading)]
+    return [*own, *(TaskText(source, (column,), _labelled(name, cards)) for column in whole.inputs[len(card.inputs) :])]
+
+
+def _labelled(name: str, cards: Mapping[str, Card]) -> Reading:
+    """How a task's targets are read: where it shares rows, some have none."""
+    stated = reading(cards[name])
+    return replace(stated, on_null="drop") if name in targets_beside(cards) else stated
 
 
 def _kept(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from trunkline.data.encoding.base import SHOWN, Encoding
+from trunkline.data.partial import Extra, encode_partly
 from trunkline.data.rows import Rows, join
 from trunkline.data.sources.base import Chunk, Reading, Refused
 from trunkline.errors import DataError
@@ -23,10 +24,14 @@ class Intake:
 
     With `on_bad: quarantine` rows that the source could not read, that lack a value or that the encoding refuses are set aside:
     quarantined counts them, first holds the first 100 with place and reason. Otherwise the first of them raises DataError.
+    extras: columns that become targets beside the encoding's. beside: where tasks share their rows, the target column of each,
+    None for one that has none: a row stays if any of them has a label there.
     """
 
-    def __init__(self, encoding: Encoding, reading: Reading) -> None:
-        self.encoding, self.reading = encoding, reading
+    def __init__(
+        self, encoding: Encoding, reading: Reading, *, extras: Sequence[Extra] = (), beside: Sequence[str | None] = ()
+    ) -> None:
+        self.encoding, self.reading, self.extras, self.beside = encoding, reading, extras, beside
         self.read = self.quarantined = 0
         self.first: list[Refused] = []
         self.notes: Counter[str] = Counter()
@@ -37,7 +42,7 @@ class Intake:
             before = self.read
             chunk = replace(chunk, where=lambda row: f"row {before + row}")
         self.read += len(chunk) + len(chunk.refused)
-        picked = self.reading.select(chunk, self.encoding.wanted, self.encoding.optional)
+        picked = self._select(chunk)
         self.notes += picked.notes
         self._set_aside(picked.refused)
         for _ in range(ROUNDS):
@@ -53,8 +58,24 @@ class Intake:
         """What the store's index keeps of the rows set aside."""
         return {"rows": self.quarantined, "read": self.read, "first": [refused._asdict() for refused in self.first]}
 
+    def _select(self, chunk: Chunk) -> Chunk:
+        """The columns wanted, without the rows nobody has a label for."""
+        more = [extra.column for extra in self.extras]
+        if not self.beside:
+            return self.reading.select(chunk, (*self.encoding.wanted, *more))
+        targets = [target for target in self.beside if target is not None]
+        picked = self.reading.select(chunk, self.encoding.inputs, optional=(*targets, *more))
+        if len(targets) < len(self.beside):
+            return picked
+        labels = [picked.columns[name] for name in targets]
+        kept = [row for row in range(len(picked)) if any(values[row] is not None for values in labels)]
+        if len(kept) < len(picked):
+            picked.notes["without_labels_dropped"] += len(picked) - len(kept)
+            picked = picked.take(kept)
+        return picked
+
     def _encode(self, picked: Chunk) -> Rows:
-        return self.encoding.encode(picked.columns, where=picked.where)
+        return encode_partly(self.encoding, picked, self.extras, partial=bool(self.beside))
 
     def _bad(self, error: DataError) -> Mapping[int, str]:
         if self.reading.on_bad == "error" or not error.rows:

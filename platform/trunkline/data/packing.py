@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from trunkline.batch import Batch, TaskSlice
+from trunkline.batch import ROW_WEIGHT, Batch, Picked, TaskSlice
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.keys import row_keys
 from trunkline.data.rows import Ragged, Rows
@@ -23,6 +24,7 @@ class Table:
     """What packing must know of one task: its tokenised rows, how they become targets, and a dummy row.
 
     sight: which way each trunk row looks, as `Batch` has it, in a pattern that every drawn row repeats.
+    host: the task whose rows these are too, token for token. The host alone is drawn; its guests ride along.
     divisible: rows drawn as a group may be dealt apart, for the loss is worked out over whole groups afterwards.
     """
 
@@ -30,11 +32,21 @@ class Table:
     collate: Collate
     dummy: Rows
     sight: tuple[int, ...] = (0,)
+    host: str | None = None
     divisible: bool = False
 
     @classmethod
-    def of(cls, rows: Rows, encoding: Encoding) -> Table:
-        return cls(rows, encoding.collate, encoding.dummy(), encoding.sight)
+    def of(cls, rows: Rows, encoding: Encoding, host: str | None = None) -> Table:
+        return cls(rows, encoding.collate, encoding.dummy(), encoding.sight, host)
+
+    @functools.cached_property
+    def learned(self) -> np.ndarray:
+        """The numbers of the rows that have something to learn: all of them, unless tasks share rows."""
+        return np.flatnonzero(self.rows.counts)
+
+    def labelled(self) -> Rows:
+        """The rows that have something to learn."""
+        return self.rows if len(self.learned) == len(self.rows) else self.rows.take(self.learned)
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ class Whole:
 class Step:
     """One optimizer step on one rank: its micro-batches, and every task's target count over ALL ranks and micro-batches.
 
+    tokens: that the trunk reads. rows: of each task in the step, a guest's those it has a label for; drawn: how many rows in all.
     divided: the tasks of this step whose groups were dealt apart.
     """
 
@@ -64,6 +77,7 @@ class Step:
     counts: dict[str, int]
     tokens: int
     rows: dict[str, list[int]]
+    drawn: int
     divided: dict[str, Whole] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -102,20 +116,35 @@ def _fill(order: Sequence[int], sizes: Sequence[int], count: int, capacity: int)
 def build_step(
     step: int, units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int, rank: int, world: int, tokens_per_pass: int
 ) -> Step:
-    """This rank's packs of a step. tables: in the model's head order; dummy rows ride on top of `tokens_per_pass`."""
+    """This rank's packs of a step. tables: in the model's head order; dummy rows ride on top of `tokens_per_pass`.
+
+    Every token of a unit goes through the trunk once, whatever number of tasks its rows are shared by.
+    """
     counts = dict.fromkeys(tables, 0)
-    drawn: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     parts: list[Unit] = []
+    riding = _riding(tables)
     for unit in units:
-        table, before = tables[unit.task], drawn.setdefault(unit.task, [])
-        counts[unit.task] += int(table.rows.counts[unit.rows].sum())
-        placed = replace(unit, place=len(before))
-        parts += _apart(placed, table) if table.divisible else [placed]
-        before.extend(unit.rows.tolist())
+        placed = replace(unit, place=len(rows.get(unit.task, ())))
+        parts += _apart(placed, tables[unit.task]) if tables[unit.task].divisible else [placed]
+        for name in riding[unit.task]:
+            own = tables[name].rows.counts[unit.rows]
+            counts[name] += int(own.sum())
+            chosen = unit.rows if name == unit.task else unit.rows[own > 0]
+            rows.setdefault(name, []).extend(chosen.tolist())
     dealt = deal([part.tokens for part in parts], world, tokens_per_pass)[rank]
     batches = [pack([parts[number] for number in micro], tables, seed=seed) for micro in dealt]
-    divided = {name: _whole(name, tables[name], units, seed) for name in drawn if tables[name].divisible}
-    return Step(step, batches, counts, sum(unit.tokens for unit in units), drawn, divided)
+    tokens, drawn = sum(unit.tokens for unit in units), sum(len(unit.rows) for unit in units)
+    divided = {name: _whole(name, tables[name], units, seed) for name in rows if tables[name].divisible}
+    return Step(step, batches, counts, tokens, {name: own for name, own in rows.items() if own}, drawn, divided)
+
+
+def _riding(tables: Mapping[str, Table]) -> dict[str, list[str]]:
+    """Host -> every task that learns from its rows, in head order."""
+    found: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        found.setdefault(table.host or name, []).append(name)
+    return found
 
 
 def _apart(unit: Unit, table: Table) -> list[Unit]:
@@ -129,40 +158,44 @@ def _apart(unit: Unit, table: Table) -> list[Unit]:
 
 
 def _whole(name: str, table: Table, units: Sequence[Unit], seed: int) -> Whole:
-    rows, _, keys = _gathered(name, table, [unit for unit in units if unit.task == name], seed)
-    _, targets = table.collate(rows, keys)
-    starts = np.concatenate([[0], np.cumsum(rows.lengths.lengths)])
-    return Whole({key: torch.from_numpy(np.array(value)) for key, value in targets.items()}, starts)
-
-
-def _gathered(name: str, table: Table, units: Sequence[Unit], seed: int) -> tuple[Rows, np.ndarray, np.ndarray]:
-    """The units' rows, their numbers in the split, and their random keys."""
-    row_ids = np.concatenate([unit.rows for unit in units])
-    passes = np.concatenate([unit.passes for unit in units])
-    return table.rows.take(row_ids), row_ids, row_keys(seed, name, row_ids, passes)
+    mine = [unit for unit in units if unit.task == name]
+    row_ids = np.concatenate([unit.rows for unit in mine])
+    passes = np.concatenate([unit.passes for unit in mine])
+    rows = table.rows.take(row_ids)
+    _, targets = _collated(name, table, rows, row_keys(seed, name, row_ids, passes))
+    return Whole(_tensors(targets), np.concatenate([[0], np.cumsum(rows.lengths.lengths)]))
 
 
 def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Batch:
-    """Rows sorted by task, in draw order within one; every task of `tables` gets a slice, a dummy one if it has no row."""
+    """Rows sorted by task, in draw order within one; every task of `tables` gets a slice, a dummy one if it has no row.
+
+    Tasks that share rows have the same slice, and each picks of it the rows it has a label for.
+    """
     builder = _Builder()
-    for name, table in tables.items():
-        mine = [unit for unit in units if unit.task == name]
+    for host, members in _riding(tables).items():
+        mine = [unit for unit in units if unit.task == host]
         if mine:
+            row_ids = np.concatenate([unit.rows for unit in mine])
+            passes = np.concatenate([unit.passes for unit in mine])
+            keys = {name: row_keys(seed, name, row_ids, passes) for name in members}
             places = np.concatenate([unit.place + np.arange(len(unit.rows)) for unit in mine])
-            builder.add(name, table, *_gathered(name, table, mine, seed), dummy=False, places=places)
+            builder.share({name: tables[name] for name in members}, row_ids, keys, places)
         else:
-            builder.add(name, table, table.dummy, np.zeros(1, np.int64), np.zeros(1, np.uint64), dummy=True)
-    return builder.batch()
+            for name in members:
+                builder.dummy(name, tables[name])
+    return builder.batch(tables)
 
 
 def evaluation_packs(
-    name: str, table: Table, *, rank: int, world: int, tokens_per_pass: int, limit: int | None = None
+    tables: Mapping[str, Table], *, rank: int, world: int, tokens_per_pass: int, chosen: np.ndarray | None = None
 ) -> Iterator[Batch]:
-    """One task's rows sorted by length, the same number of packs on every rank (dummies fill up), fixed random keys.
+    """The rows of a task, or of several that share them, sorted by length, the same number of packs on every rank (dummies
+    fill up), fixed random keys.
 
-    limit: only the first rows of the split. Every row comes exactly once over all ranks.
+    chosen: only these rows of the split. Every one of them comes exactly once over all ranks.
     """
-    chosen = np.arange(len(table.rows) if limit is None else min(limit, len(table.rows)))
+    table = next(iter(tables.values()))
+    chosen = np.arange(len(table.rows)) if chosen is None else chosen
     sizes = table.rows.tokens.lengths[chosen]
     order = chosen[np.argsort(sizes, kind="stable")]
     packs: list[list[int]] = [[]]
@@ -178,10 +211,11 @@ def evaluation_packs(
         builder = _Builder()
         if first + rank < len(packs):
             ids = np.array(packs[first + rank], np.int64)
-            builder.add(name, table, table.rows.take(ids), ids, evaluation_keys(name, ids), dummy=False)
+            builder.share(tables, ids, {name: evaluation_keys(name, ids) for name in tables})
         else:
-            builder.add(name, table, table.dummy, np.zeros(1, np.int64), np.zeros(1, np.uint64), dummy=True)
-        yield builder.batch()
+            for name, own in tables.items():
+                builder.dummy(name, own)
+        yield builder.batch(tables)
 
 
 def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
@@ -200,19 +234,45 @@ class _Builder:
         self.tasks: dict[str, TaskSlice] = {}
         self.num_tokens = self.num_rows = 0
 
-    def add(
-        self,
-        name: str,
-        table: Table,
-        rows: Rows,
-        row_ids: np.ndarray,
-        keys: np.ndarray,
-        *,
-        dummy: bool,
-        places: np.ndarray | None = None,
+    def dummy(self, name: str, table: Table) -> None:
+        """The task has no row here."""
+        tokens, targets = _collated(name, table, table.dummy, np.zeros(1, np.uint64))
+        place = self._lay(name, table, table.dummy, tokens)
+        self.tasks[name] = TaskSlice(*place, _tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
+
+    def share(
+        self, tables: Mapping[str, Table], row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None = None
     ) -> None:
-        tokens, targets = table.collate(rows, keys)
-        assert len(tokens) == rows.lengths.values.sum(), f"{name}: {len(tokens)} tokens in rows of {rows.lengths.values.sum()}"
+        """The same rows of one task, or of several that share them. keys: of every row, for each task."""
+        if len(tables) == 1:
+            self._alone(*next(iter(tables.items())), row_ids, keys, places)
+            return
+        host = next(name for name, table in tables.items() if table.host is None)
+        first = tables[host].rows.take(row_ids)
+        place = self._lay(host, tables[host], first, first.tokens.values)
+        for name, table in tables.items():
+            own = np.flatnonzero(table.rows.counts[row_ids])
+            if not len(own):
+                self.dummy(name, table)
+                continue
+            rows = table.rows.take(row_ids[own])
+            picked = None if len(own) == len(row_ids) else _picked(first, own)
+            tokens, targets = _collated(name, table, rows, keys[name][own])
+            wanted = first.tokens.values if picked is None else first.tokens.values[picked.tokens.numpy()]
+            assert np.array_equal(tokens, wanted), f"{name}: other tokens than the rows it shares"
+            self.tasks[name] = TaskSlice(*place, _tensors(targets), rows.counts, row_ids[own], picked=picked)
+
+    def _alone(
+        self, name: str, table: Table, row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None
+    ) -> None:
+        rows = table.rows.take(row_ids)
+        tokens, targets = _collated(name, table, rows, keys[name])
+        self.tasks[name] = TaskSlice(
+            *self._lay(name, table, rows, tokens), _tensors(targets), rows.counts, row_ids, places=places
+        )
+
+    def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray) -> tuple[slice, slice]:
+        """Where the trunk rows and tokens lie."""
         self.tokens.append(tokens)
         self.lengths.append(rows.lengths.values)
         self.seconds.append(rows.seconds.values)
@@ -221,11 +281,10 @@ class _Builder:
         self.sight.append(np.tile(np.array(table.sight, np.int8), num_rows // repeats))
         row_slice = slice(self.num_rows, self.num_rows + num_rows)
         token_slice = slice(self.num_tokens, self.num_tokens + len(tokens))
-        tensors = {key: torch.from_numpy(np.array(value)) for key, value in targets.items()}
-        self.tasks[name] = TaskSlice(row_slice, token_slice, tensors, rows.counts, row_ids, dummy, places)
         self.num_rows, self.num_tokens = row_slice.stop, token_slice.stop
+        return row_slice, token_slice
 
-    def batch(self) -> Batch:
+    def batch(self, order: Iterable[str]) -> Batch:
         lengths = np.concatenate(self.lengths).astype(np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
@@ -237,9 +296,32 @@ class _Builder:
             torch.from_numpy(segments.astype(np.int64)),
             torch.from_numpy(starts),
             lengths,
-            self.tasks,
+            {name: self.tasks[name] for name in order},
             sight if sight.any() else None,
         )
+
+
+def _collated(name: str, table: Table, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    tokens, targets = table.collate(rows, keys)
+    assert len(tokens) == rows.lengths.values.sum(), f"{name}: {len(tokens)} tokens in rows of {rows.lengths.values.sum()}"
+    weights = rows.targets.get(ROW_WEIGHT)
+    if weights is None:
+        return tokens, targets
+    assert isinstance(weights, np.ndarray)
+    return tokens, {**targets, ROW_WEIGHT: np.repeat(weights, rows.counts)}
+
+
+def _tensors(targets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.array(value)) for name, value in targets.items()}
+
+
+def _picked(rows: Rows, own: np.ndarray) -> Picked:
+    """The trunk rows and the tokens of some of the rows."""
+
+    def places(lists: Ragged) -> torch.Tensor:
+        return torch.from_numpy(Ragged(np.arange(len(lists.values)), lists.starts).take(own).values)
+
+    return Picked(places(rows.lengths), places(rows.tokens))
 
 
 def rows_of(tokens: Sequence[Sequence[int]], **targets: np.ndarray | Ragged) -> Rows:

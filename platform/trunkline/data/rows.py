@@ -96,7 +96,10 @@ class Rows:
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Rows of several chunks, in order. Source of notes: their sum."""
+    """Rows of several chunks, in order. Source of notes: their sum.
+
+    A chunk without anything to learn may lack the others' targets: there they are empty lists, or zeros.
+    """
 
     def ragged(items: Sequence[Ragged]) -> Ragged:
         lengths = np.concatenate([item.lengths for item in items])
@@ -112,6 +115,47 @@ def join(parts: Sequence[Rows]) -> Rows:
         ragged([part.lengths for part in parts]),
         ragged([part.seconds for part in parts]),
         np.concatenate([part.counts for part in parts]),
-        {name: target([part.targets[name] for part in parts]) for name in parts[0].targets},
+        {
+            name: target([part.targets[name] if name in part.targets else blank(value, len(part)) for part in parts])
+            for name, value in next((part.targets for part in parts if part.targets), {}).items()
+        },
         sum((part.notes for part in parts), Counter()),
+    )
+
+
+def blank(value: Target, size: int) -> Target:
+    """No value of a target's kind in each of `size` rows: empty lists, or zeros."""
+    if isinstance(value, Ragged):
+        return Ragged(value.values[:0], np.zeros(size + 1, np.int64))
+    return np.zeros((size, *value.shape[1:]), value.dtype)
+
+
+def amid(learned: Rows, places: np.ndarray, others: Rows) -> Rows:
+    """Rows of both in one order: row i of `learned` at places[i], `others` between them in theirs, which have nothing to learn.
+
+    The targets are those of `learned`; the others have count 0, empty lists, and zeros where every row has a value.
+    """
+    total = len(learned) + len(others)
+    free = np.setdiff1d(np.arange(total), places)
+    order = np.argsort(np.concatenate([places, free]), kind="stable")
+
+    def both(mine: Ragged, other: Ragged) -> Ragged:
+        lengths = np.concatenate([mine.lengths, other.lengths])
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Ragged(np.concatenate([mine.values, other.values]), starts).take(order)
+
+    def target(value: Target) -> Target:
+        none = blank(value, len(others))
+        if isinstance(value, Ragged) and isinstance(none, Ragged):
+            return both(value, none)
+        assert isinstance(value, np.ndarray) and isinstance(none, np.ndarray)
+        return np.concatenate([value, none])[order]
+
+    return Rows(
+        both(learned.tokens, others.tokens),
+        both(learned.lengths, others.lengths),
+        both(learned.seconds, others.seconds),
+        np.concatenate([learned.counts, np.zeros_like(others.counts)])[order],
+        {name: target(value) for name, value in learned.targets.items()},
+        learned.notes + others.notes,
     )

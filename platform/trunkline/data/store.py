@@ -23,6 +23,7 @@ from trunkline import durable
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import content_hash, digest
 from trunkline.data.intake import NOTE, Intake, check_share
+from trunkline.data.partial import Extra
 from trunkline.data.rows import Ragged, Rows, Target, join
 from trunkline.data.sources.base import Reading, Source
 from trunkline.errors import DataError, IntegrityError, Problems, TrunklineError
@@ -35,17 +36,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitJob:
-    """One split to be tokenised. name: of the task, as the folder is called; reading: columns and what a null means."""
+    """One split to be tokenised. name: of the task, as the folder is called; reading: columns and what a null means.
+
+    extras: columns that become targets beside the encoding's. beside: where tasks share their rows, the target column of each,
+    None for one that has none: a row then stays if any of them has a label there, and a task without one has count 0.
+    """
 
     name: str
     source: Source
     split: str
     encoding: Encoding
     reading: Reading = field(default_factory=Reading)
+    extras: tuple[Extra, ...] = ()
+    beside: tuple[str | None, ...] = ()
 
     def key(self) -> str:
         """A hash of everything that decides the stored rows."""
-        return digest([STORE_VERSION, self.source.fingerprint(self.split), self.split, self.reading.key(), self.encoding.key()])
+        source = [STORE_VERSION, self.source.fingerprint(self.split), self.split, self.reading.key(), self.encoding.key()]
+        more = {"extras": [extra.key() for extra in self.extras], "beside": sorted({str(target) for target in self.beside})}
+        return digest([*source, *([more] if any(more.values()) else [])])
 
 
 @dataclass(frozen=True)
@@ -163,14 +172,20 @@ def _existing(path: Path) -> StoredSplit | None:
 
 
 def _encode(job: SplitJob) -> tuple[Rows, dict[str, Any]]:
-    intake = Intake(job.encoding, job.reading)
+    intake = Intake(job.encoding, job.reading, extras=job.extras, beside=job.beside)
     parts = [rows for chunk in job.source.read(job.split) if (rows := intake.rows(chunk)) is not None]
+    if parts and job.beside and not any(rows.counts.any() for rows in parts):
+        raise DataError(
+            f"column '{job.encoding.target}' has no value in any of {sum(map(len, parts))} rows of split '{job.split}'. "
+            "Give some rows a label, or leave the task out.",
+            where=job.name,
+        )
     if job.split == "train":
         parts = [job.encoding.drawn(rows) for rows in parts]
     report = intake.report()
     check_share(report, job.reading)
     rows = join(parts) if parts else None
-    if rows is not None and not rows.counts.all():
+    if rows is not None and not job.beside and not rows.counts.all():
         notes, learned = rows.notes, np.flatnonzero(rows.counts)
         notes["without_targets_dropped"] = len(rows) - len(learned)
         rows = rows.take(learned)

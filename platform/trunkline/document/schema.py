@@ -69,27 +69,46 @@ class Named(Protocol):
 
 
 class Findings:
-    """The mistakes of one document, told in the order of its lines."""
+    """The mistakes of one document, told in the order of its lines.
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
+    moved: first step of a route -> where what it names stands in this document, for a part of it that reads as a whole.
+    """
+
+    def __init__(self, document: Document, moved: Mapping[str, Route] | None = None) -> None:
+        self.document, self.moved = document, dict(moved or {})
         self.errors: list[tuple[Place, TrunklineError]] = []
+
+    def view(self, moved: Mapping[str, Route]) -> Findings:
+        """A part of the same document; what is found there is found here."""
+        view = Findings(self.document, moved)
+        view.errors = self.errors
+        return view
+
+    def route(self, route: Route) -> Route:
+        """Where the route leads in the document."""
+        first = route[0] if route else ""
+        return (*self.moved[first], *route[1:]) if isinstance(first, str) and first in self.moved else tuple(route)
+
+    def get(self, route: Route) -> Any:
+        """The value at a route, None where there is none."""
+        return self.document.get(self.route(route))
 
     def add(self, route: Route, message: str, *, key: bool = False) -> None:
         self.note(route, ConfigError(message, where=self.where(route, key=key)), key=key)
 
     def note(self, route: Route, error: TrunklineError, *, key: bool = False) -> None:
-        place = self.document.place(route, key=key)
+        place = self.document.place(self.route(route), key=key)
         self.errors.append((place if isinstance(place, Place) else Place(0, 0), error))
 
     def where(self, route: Route, *, key: bool = False) -> str:
         """`file:line:col: route`, the start of every message."""
+        route = self.route(route)
         where = self.document.where(route, key=key)
         return f"{where}: {route_text(route)}" if route else where
 
     def check_name(self, registry: Named, route: Route) -> None:
         """Notes an unknown part name at `route`, which holds a name or a mapping with `kind`."""
-        value = self.document.get(route)
+        value = self.get(route)
         if isinstance(value, Mapping):
             route, value = (*route, "kind"), value.get("kind")
         if isinstance(value, str) and value:
@@ -105,10 +124,15 @@ class Findings:
         problems.raise_if_any()
 
 
-def validate(schema: type[Schema], findings: Findings, elsewhere: Mapping[str, str]) -> Schema | None:
-    """The document as `schema`, or None with every mistake noted. elsewhere: key -> where it belongs, for keys of other files."""
+def validate(
+    schema: type[Schema], findings: Findings, elsewhere: Mapping[str, str], data: Mapping[str, Any] | None = None
+) -> Schema | None:
+    """The document as `schema`, or None with every mistake noted. elsewhere: key -> where it belongs, for keys of other files.
+
+    data: instead of the whole document what `findings`, a view of it, is about.
+    """
     try:
-        return schema.model_validate(findings.document.data)
+        return schema.model_validate(findings.document.data if data is None else data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(schema, findings, elsewhere, detail)

@@ -75,7 +75,7 @@ class Judge:
         figures = self.latest or _last_evaluation(run)
         rows = []
         for name, card in self.built.cards.items():
-            row = {"task": name, "kind": card.head.kind, "rows": len(self.built.tables[name].rows)}
+            row = {"task": name, "kind": card.head.kind, "rows": len(self.built.tables[name].learned)}
             judged = next((judged for judged in self.built.judged if judged.name == name), None)
             metrics = {metric: figures.get(f"eval/{name}/{metric}") for metric in judged.metrics} if judged else {}
             headline = next(iter(metrics), None)

@@ -24,4 +24,5 @@ LOSSES = {
     "listnet": "ranking",
     "listmle": "ranking",
     "lambdarank": "ranking",
+    "distillation": "distillation",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -15,7 +15,8 @@ class MultiTask(nn.Module):
     """Runs the trunk once over the pack and every head the pack names on its slice, in this model's fixed order.
 
     trunk: Batch -> hidden [N, D]. heads: task -> module (hidden [n, D], RowIndex) -> outputs. All ranks hold the same
-    tasks in the same order; the order is that of `heads`.
+    tasks in the same order; the order is that of `heads`. A module that stands for several tasks is kept once, under the first
+    of them, and called for each.
     """
 
     trunk: Trunk
@@ -23,23 +24,30 @@ class MultiTask(nn.Module):
     def __init__(self, trunk: Trunk, heads: Mapping[str, Head]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = nn.ModuleDict({_key(task): head for task, head in heads.items()})
+        first: dict[int, str] = {}
+        self.owners = {task: first.setdefault(id(head), task) for task, head in heads.items()}
+        self.heads = nn.ModuleDict({_key(task): heads[task] for task in first.values()})
         self.tasks = list(heads)
 
     def head(self, task: str) -> Head:
-        found = self.heads[_key(task)]
+        found = self.heads[_key(self.owners[task])]
         assert isinstance(found, Head)
         return found
 
     def answer(self, task: str, batch: Batch) -> Tensor:
         """One task's answers on its slice, first dimension targets (or rows); small enough to gather."""
-        return self.head(task).answer(self.trunk(batch)[batch.tasks[task].tokens], batch.index(task))
+        return self.answers([task], batch)[task]
+
+    def answers(self, tasks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
+        """The answers of several tasks from one pass through the trunk."""
+        hidden = self.trunk(batch)
+        return {task: self.head(task).answer(batch.states(task, hidden), batch.index(task)) for task in tasks}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""
         hidden = self.trunk(batch)  # [N, D]
         present = [task for task in self.tasks if task in batch.tasks]
-        return {task: self.head(task)(hidden[batch.tasks[task].tokens], batch.index(task)) for task in present}
+        return {task: self.head(task)(batch.states(task, hidden), batch.index(task)) for task in present}
 
 
 def _key(task: str) -> str:

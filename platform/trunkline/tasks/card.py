@@ -6,15 +6,17 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
-from trunkline.document import reader
+from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
-from trunkline.document.schema import Findings, Names, Open, Part, Strict, check_version, shown_value, validate
-from trunkline.errors import nearest
+from trunkline.document.schema import Findings, Names, Part, Strict, check_version, shown_value, validate
+from trunkline.errors import ConfigError, nearest
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, REQUIRED, SOURCES, Registry
+from trunkline.tasks.parts import check_joint, part_views
+from trunkline.tasks.section import INPUTS_ARE, NOWHERE, ROWS_ARE, Data, Teacher, check_data
 
 SCHEMA_VERSION: Final = 1
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -37,65 +39,26 @@ RECIPE_KEYS = (
 )
 ELSEWHERE = dict.fromkeys(RECIPE_KEYS, RECIPE_FILE)
 
-Percent = Annotated[int, Field(ge=0, le=100)]
-
-
-class Split(Strict):
-    """How `data.rows` is dealt into splits: by a stable hash of the text in the columns `by`."""
-
-    by: Names = Field(min_length=1, description="columns whose text decides, such as text")
-    validation: Percent = 10
-    test: Percent = 10
-
-    @model_validator(mode="after")
-    def _train_left(self) -> Split:
-        if self.validation + self.test >= 100:
-            raise ValueError(f"validation {self.validation} % and test {self.test} % leave no training rows. Lower one.")
-        return self
-
-
-class Gather(Strict):
-    """Flat rows become lists: those of the same `by` are one row, in which each of `lists` is a list."""
-
-    by: Names = Field(min_length=1, description="columns whose values the lines of a list share, such as query_id")
-    lists: Names = Field(min_length=1, description="columns that become lists, such as [candidate, grade]")
-
-
-class Data(Open):
-    """Where the rows are; further keys are the source's own arguments."""
-
-    format: str = Field(min_length=1, description="a source format, such as csv; see `trunkline parts sources`")
-    train: Names | None = None
-    validation: Names | None = None
-    test: Names | None = None
-    rows: Names | None = None
-    split: Split | None = None
-    gather: Gather | None = None
-    columns: dict[str, str] = Field(default_factory=dict, description="column wanted -> its name in the file")
-    on_null: Literal["error", "drop"] = "error"
-    lists: dict[str, str] = Field(default_factory=dict, description="column wanted -> what stands between the items of its text")
-    nulls: list[str] = Field(default_factory=list, description="texts that mean no value, such as '' or NA")
-    on_bad: Literal["error", "quarantine"] = Field("error", description="rows that can not be used: an error, or set aside")
-    max_bad: float = Field(0.05, ge=0, le=1, description="the share of a split's rows that may be set aside")
-
-    def files(self) -> dict[str, list[str]]:
-        """What the card names for each split."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test, "rows": self.rows}
-        return {split: list(paths) for split, paths in named.items() if paths is not None}
-
 
 class Card(Strict):
-    """A whole card. loss and metrics may be empty: the kind's own then hold."""
+    """A whole card. loss and metrics may be empty: the kind's own then hold.
+
+    A card with `rows_of` has no data and maybe no inputs until `sharing` gives it those of the other task (a catalog does).
+    """
 
     model_config = ConfigDict(title="trunkline task card")
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(description="what recipes call the task")
     summary: str | None = None
-    data: Data = Field(description="where the rows are, such as {format: csv, train: train.csv, validation: validation.csv}")
-    inputs: Names = Field(min_length=1, max_length=2, description="the text column, or two for a pair")
+    data: Data = Field(default=NOWHERE, validate_default=False, description=f"{ROWS_ARE}. Or give rows_of")
+    rows_of: str | None = Field(default=None, description="instead of data and inputs: the task whose rows these are too")
+    inputs: Names = Field(default=[], validate_default=False, min_length=1, max_length=2, description=INPUTS_ARE)
     target: str | None = None
+    row_weight: str | None = Field(default=None, description="a column of numbers from 0 up: factor of the row's loss")
+    teacher: Teacher | None = Field(default=None, description="a column of scores to learn from, or {model: folder}")
     head: Part = Field(description="the kind of task, such as {kind: classification, labels: [yes, no]}")
+    head_of: str | None = Field(default=None, description="a task of the same kind and arguments, whose head this task uses")
     loss: Part | None = None
     metrics: list[Part] = Field(default_factory=list, description="the first is the headline")
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -104,6 +67,10 @@ class Card(Strict):
 
     _path: Path = PrivateAttr(default=Path("card.yaml"))
     _document: Document = PrivateAttr(default_factory=lambda: Document("card.yaml", "", {}))
+    _host: Card | None = PrivateAttr(default=None)
+    _whole: Card | None = PrivateAttr(default=None)
+    _stated: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _moved: dict[str, Route] = PrivateAttr(default_factory=dict)
 
     @field_validator("name")
     @classmethod
@@ -136,6 +103,54 @@ class Card(Strict):
         return self._document.text
 
     @property
+    def host(self) -> Card:
+        """The card whose data this task reads: its own, or that of the task it shares rows with."""
+        return self._host or self
+
+    def sharing(self, other: Card) -> Card:
+        """This card with the data and inputs of the task it names in `rows_of`. Raises ConfigError if it states other inputs."""
+        if self.inputs and self.inputs != other.inputs:
+            raise ConfigError(
+                f"rows of '{other.name}' have the inputs {', '.join(other.inputs)}, found {', '.join(self.inputs)}. "
+                "Leave inputs out, or write the same.",
+                where=self.where("inputs"),
+            )
+        card = self.model_copy(update={"data": other.data, "inputs": other.inputs, "rows_of": other.host.name})
+        card._host = other.host
+        _raise_wrong_columns(card)
+        return card
+
+    @property
+    def whole(self) -> Card:
+        """The card as its file states it: itself, or the joint card it is a part of."""
+        return self._whole or self
+
+    @property
+    def parts(self) -> dict[str, Card]:
+        """Of a joint card: part -> the card of a task named `<card>_<part>`, all over the rows of the first; of others none."""
+        parts = {}
+        for part, (stated, moved) in part_views(self._document).items() if self._whole is None else ():
+            card = Card.model_validate(stated)
+            card._path, card._document, card._whole, card._stated, card._moved = self._path, self._document, self, stated, moved
+            parts[part] = card
+        return parts
+
+    @property
+    def portable(self) -> str:
+        """The card's text with its inputs stated, for a model folder: the task it shares rows with may not be there."""
+        stated = self._stated or self._document.data
+        return (
+            self.text
+            if stated is self._document.data and "inputs" in stated
+            else writer.render({**stated, "inputs": self.inputs})
+        )
+
+    @property
+    def findings(self) -> Findings:
+        """For mistakes of this card, told with their place."""
+        return Findings(self._document, self._moved)
+
+    @property
     def head_arguments(self) -> dict[str, Any]:
         """The head's arguments; labels as text, for rows are matched by their text."""
         given = self.head.arguments
@@ -143,7 +158,7 @@ class Card(Strict):
 
     def where(self, *route: str | int) -> str:
         """`file:line:col: route`, for messages about this card."""
-        return Findings(self._document).where(route)
+        return self.findings.where(route)
 
     def fingerprint(self) -> str:
         """SHA-256 of what `extend` compares: inputs, target, kind, the encoding's arguments, column mapping.
@@ -172,12 +187,20 @@ def load_card(path: Path | str, *, with_data: bool = True) -> Card:
     findings = Findings(document)
     check_version(findings, SCHEMA_VERSION)
     card = validate(Card, findings, ELSEWHERE)
-    if not (path.parent / "plugin.py").is_file():
-        _check_names(findings, with_data=with_data)
-    _check_labels(findings)
-    _check_data(findings)
-    if card is not None:
-        _check_columns(card, findings)
+    plugin = (path.parent / "plugin.py").is_file()
+    if with_data and not plugin and "data" in document.data:
+        findings.check_name(SOURCES, ("data", "format"))
+    check_joint(findings)
+    check_data(findings)
+    views = part_views(document) if card is not None and not findings.errors else {}
+    for stated, moved in views.values() or [(document.data, {})]:
+        view = findings.view(moved)
+        one = validate(Card, view, ELSEWHERE, stated) if views else card
+        if not plugin:
+            _check_names(view)
+        _check_labels(view)
+        if one is not None:
+            _check_columns(one, view)
     findings.raise_if_any()
     assert card is not None
     card._path, card._document = path, document
@@ -189,11 +212,18 @@ def check_parts(card: Card) -> None:
 
     Raises ConfigError that names every mistake. Imports torch (heads and losses are modules).
     """
-    findings = Findings(card.document)
+    for part in card.parts.values():
+        check_parts(part)
+    if card.parts:
+        return
+    findings = card.findings
+    if card.rows_of is None:
+        findings.check_name(SOURCES, ("data", "format"))
     _check_names(findings)
     findings.raise_if_any()
     kind = card.head.kind
-    _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
+    if card.rows_of is None:
+        _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
     _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also=ENCODINGS.arguments(kind))
     _check_kind(card, findings)
     if card.loss is not None:
@@ -208,10 +238,8 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Card.model_json_schema()}
 
 
-def _check_names(findings: Findings, *, with_data: bool = True) -> None:
-    metrics = findings.document.get(("metrics",))
-    if with_data:
-        findings.check_name(SOURCES, ("data", "format"))
+def _check_names(findings: Findings) -> None:
+    metrics = findings.get(("metrics",))
     before = len(findings.errors)
     findings.check_name(HEADS, ("head",))
     if len(findings.errors) == before:
@@ -237,14 +265,14 @@ def _check_kind(card: Card, findings: Findings) -> None:
     encoding = ENCODINGS.get(card.head.kind)
     if encoding.needs_target and card.target is None:
         findings.add(("target",), f"is missing: the column a {card.head.kind} task learns.")
-    if len(card.inputs) not in encoding.num_inputs:
+    if card.inputs and len(card.inputs) not in encoding.num_inputs:
         wanted = " or ".join(map(str, encoding.num_inputs))
         findings.add(("inputs",), f"a {card.head.kind} task reads {wanted} text columns, found {len(card.inputs)}.")
 
 
 def _check_labels(findings: Findings) -> None:
     route = ("head", "labels")
-    labels = findings.document.get(route)
+    labels = findings.get(route)
     if labels is None:
         return
     if not isinstance(labels, list):
@@ -264,15 +292,10 @@ def _check_labels(findings: Findings) -> None:
         first.setdefault(str(label), index)
 
 
-def _check_data(findings: Findings) -> None:
-    data = findings.document.get(("data",))
-    if not isinstance(data, dict):
-        return
-    if "rows" in data and "split" not in data:
-        findings.add(("data", "rows"), "needs data.split to deal its rows into splits, such as split: {by: text}.")
-    for split in ("train", "validation", "test"):
-        if split in data and "rows" in data:
-            findings.add(("data", split), "stands beside data.rows. Give files per split, or rows with split, not both.")
+def _raise_wrong_columns(card: Card) -> None:
+    findings = card.findings
+    _check_columns(card, findings)
+    findings.raise_if_any()
 
 
 def _check_columns(card: Card, findings: Findings) -> None:

@@ -11,6 +11,7 @@ from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, nearest
 from trunkline.tasks.card import NAME, Card, load_card
 from trunkline.tasks.glance import at_a_glance
+from trunkline.tasks.sharing import resolved
 
 FOLDER = "tasks"
 
@@ -84,10 +85,33 @@ class Catalog:
         return found[0]
 
     def get(self, name: str, *, where: str | None = None) -> Card:
-        """The card of that name, checked. Raises ConfigError if there is none or it is wrong."""
+        """The card of that name, or of a joint card's part, with the data of the task it shares rows with.
+
+        Raises ConfigError if there is none or it is wrong.
+        """
+        return self.resolved(self._load(name, where))
+
+    def resolved(self, card: Card) -> Card:
+        """The card with the data of the task its `rows_of` names. Raises ConfigError if there is none, or it goes in a circle."""
+        return resolved(card, self._load)
+
+    def _load(self, name: str, where: str | None) -> Card:
+        part = None if self._holds(name) else self._part(name)
+        if part is not None:
+            return part
         card = load_card(self.path(name, where=where))
         check_folder_name(card)
         return card
+
+    def _part(self, name: str) -> Card | None:
+        """The part of a joint card that bears this name."""
+        words = name.split("_")
+        wholes = ["_".join(words[:size]) for size in range(len(words) - 1, 0, -1)]
+        cards = (load_card(self.path(whole)) for whole in wholes if self._holds(whole))
+        return next((part for card in cards for part in card.parts.values() if part.name == name), None)
+
+    def _holds(self, name: str) -> bool:
+        return bool(NAME.fullmatch(name)) and any((folder / name / "card.yaml").is_file() for folder in self.folders)
 
     def list(self) -> list[Listed]:
         """Every card, broken ones with their problem; runs no plugin and checks no names."""

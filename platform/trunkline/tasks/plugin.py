@@ -16,7 +16,7 @@ from trunkline.tasks.card import Card
 
 def module_name(card: Card) -> str:
     """The plugin's name among Python's modules: the task's, wherever the card lies (a run keeps a copy of it)."""
-    return f"trunkline_plugin_{card.name}"
+    return f"trunkline_plugin_{card.whole.name}"
 
 
 def listed(folder: Path, problems: Problems) -> list[Listed]:

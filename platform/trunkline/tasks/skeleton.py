@@ -122,6 +122,23 @@ EXAMPLES = {
         ),
         (("What are your hours?", "The shop opens at nine."), ("May I pay by card?", "We take cards and bank transfer.")),
     ),
+    "joint": Example(
+        "inputs: [words]                        # words, with a space between them\n"
+        "head:\n"
+        "  kind: joint                          # several tasks over one row, in one pass; each part as in its own card\n"
+        "  parts:\n"
+        "    intent: {kind: classification, target: intent, labels: [ask, tell], metrics: [accuracy]}\n"
+        "    slots: {kind: tagging, target: tags, labels: [O, PLACE, PERSON], metrics: [accuracy]}\n",
+        ("words", "intent", "tags"),
+        (
+            ("Anna lives in Lisbon", "tell", "PERSON O O PLACE"),
+            ("Is the train to Oslo late", "ask", "O O O O PLACE O"),
+            ("Ask Omar about it", "tell", "O PERSON O O"),
+            ("Where does Mira live", "ask", "O O PERSON O"),
+            ("Rome is warm today", "tell", "PLACE O O O"),
+        ),
+        (("Jonas works in Kyoto", "tell", "PERSON O O PLACE"), ("Does it rain in Quito", "ask", "O O O O PLACE")),
+    ),
     "generation": Example(
         "inputs: [english]                      # two columns make a pair\n"
         "target: german                         # the text to be written\n"

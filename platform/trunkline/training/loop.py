@@ -104,14 +104,13 @@ class Clock:
 
 
 def figures(packs: Step, observed: Observed, coefficients: list[float]) -> dict[str, float]:
-    """Losses of the tasks present, coefficients, and each task's share of the step's rows."""
-    rows = sum(map(len, packs.rows.values()))
+    """Losses of the tasks present, coefficients, and each task's share of the step's rows (tasks may share rows)."""
     values: dict[str, float] = {}
     for number, task in enumerate(packs.counts):
         if bool(observed.present[number]):
             values[f"train/{task}/loss"] = float(observed.losses[number])
         values[f"weight/{task}"] = coefficients[number]
-        values[f"share/{task}"] = len(packs.rows.get(task, ())) / rows
+        values[f"share/{task}"] = len(packs.rows.get(task, ())) / packs.drawn
     return values
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trunkline.batch import Batch
+from trunkline.batch import ROW_WEIGHT, Batch
 
 LossModule = nn.Module
 
@@ -17,7 +17,9 @@ class Objective(nn.Module):
 
     With factor[t] = coefficient[t] / (targets of task t in the WHOLE step), the sum of the scalars of all ranks and
     micro-batches is exactly sum over tasks of coefficient * mean loss: each task's loss is its own mean (law 2).
-    losses: task -> module (outputs, targets) -> one value per target. precision: float32, or bf16 through autocast.
+    losses: task -> module (outputs, targets) -> one value per target; where the slice carries `row_weight`, each value times the
+    weight of its row, still divided by the COUNT: weights twice as large make a loss twice as large. precision: float32, or
+    bf16 through autocast.
     """
 
     def __init__(self, model: nn.Module, losses: Mapping[str, LossModule], precision: str = "float32") -> None:
@@ -40,10 +42,11 @@ class Objective(nn.Module):
         return found
 
     def values(self, task: str, outputs: Tensor, targets: Mapping[str, Tensor], count: int) -> Tensor:
-        """A task's loss, one value for each of `count` targets."""
+        """A task's loss, one value for each of `count` targets, each times its row's weight where rows have one."""
         values: Tensor = self._losses[self.tasks.index(task)](outputs, targets)
         assert values.shape == (count,), f"{task}: loss gave {tuple(values.shape)} values for {count} targets"
-        return values
+        weights = targets.get(ROW_WEIGHT)
+        return values if weights is None else values * weights
 
     def _sum(self, number: int, outputs: Tensor, batch: Batch) -> Tensor:
         task = self.tasks[number]

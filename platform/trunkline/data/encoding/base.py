@@ -44,8 +44,9 @@ class Encoding(ABC):
     records_given: the arrays `records()` gives, which a metric's `needs` must be among. default_loss, default_metrics: what
     a card that names none gets. aside: targets that only `records` and `decode` read (such as an answer's text), which never go
     into a pack. sight: which way each trunk row of a drawn row is read, in order: 0 whole, -1 looking back only, 1 ahead only.
-    target_is_text: the target column is text the trunk reads. version: raised when the same columns become other rows than
-    before.
+    target_is_text: the target column is text the trunk reads. keeps_tokens: a pack gets a row's tokens as they are stored, which
+    tasks that share rows need. learns_from_teacher: `teacher_scores` is written. version: raised when the same columns become
+    other rows than before.
     """
 
     records_given: ClassVar[frozenset[str]]
@@ -56,6 +57,8 @@ class Encoding(ABC):
     num_inputs: ClassVar[tuple[int, ...]] = (1, 2)
     needs_target: ClassVar[bool] = True
     target_is_text: ClassVar[bool] = False
+    keeps_tokens: ClassVar[bool] = True
+    learns_from_teacher: ClassVar[bool] = False
     version: ClassVar[int] = 1
     own: Tokenizer | None = None
 
@@ -168,6 +171,11 @@ class Encoding(ABC):
     def decode(self, outputs: np.ndarray, rows: Rows) -> list[dict[str, Any]]:
         """One prediction per row in the user's words, from what the head's `answer` gave for these rows."""
 
+    def teacher_scores(self, column: str, values: Sequence[Any], where: Where, *, form: str) -> np.ndarray:
+        """A column of another model's scores as the target `teacher`, of the shape of the head's outputs. form: logits or
+        probabilities, where the kind has both. Raises DataError for values that do not fit."""
+        raise NotImplementedError(f"{column}, {len(values)} {form}: {type(self).__name__} learns from no teacher")
+
     def unseen(self, rows: Rows) -> Sequence[str]:
         """What the card promises and no target of these rows is, such as labels, in the user's words."""
         del rows
@@ -203,13 +211,19 @@ class Encoding(ABC):
         )
 
     def encode_inputs(self, columns: Columns, where: Where) -> Encoded:
-        """The input columns, as one text or as a pair."""
+        """The input columns, as one text or as a pair. A single column may hold lists of words instead."""
+        if len(self.inputs) == 1 and _are_words(values := self.column(columns, self.inputs[0])):
+            return self.tokenizer.encode_words(values)
         first, *rest = (self.texts(columns, name, where) for name in self.inputs)
         return self.tokenizer.encode(first, rest[0] if rest else None)
 
     def dummy_tokens(self) -> Encoded:
         """One row with a single ordinary token (or a pair of them)."""
         return self.tokenizer.frame([self.tokenizer.normal_ids[:1]] * len(self.inputs))
+
+
+def _are_words(values: Sequence[Any]) -> bool:
+    return len(values) > 0 and all(isinstance(words, list) and set(map(type, words)) <= {str} for words in values)
 
 
 def noted(encoded: Encoded, tokenizer: Tokenizer) -> Counter[str]:

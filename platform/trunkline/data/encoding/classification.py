@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, refuse
+from trunkline.data.encoding.scores import LEAST, score_lists
 from trunkline.data.rows import Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, nearest
@@ -28,6 +29,7 @@ class Classification(Encoding):
     records_given: ClassVar[frozenset[str]] = frozenset({"scores", "prediction", "target"})
     default_loss: ClassVar[str] = "cross_entropy"
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+    learns_from_teacher: ClassVar[bool] = True
 
     def __init__(self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None, *, labels: Sequence[Label]) -> None:
         super().__init__(tokenizer, inputs, target)
@@ -43,6 +45,16 @@ class Classification(Encoding):
 
     def dummy(self) -> Rows:
         return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"labels": np.zeros(1, np.int64)})
+
+    def teacher_scores(self, column: str, values: Sequence[Any], where: Where, *, form: str) -> np.ndarray:
+        """Logits, float32 [n, C]: C numbers a row in the order of the labels. Probabilities become their logarithms."""
+        scores = score_lists(column, values, len(self.labels), where, probabilities=form == "probabilities")
+        if form == "probabilities":
+            bad = np.flatnonzero(np.abs(scores.sum(1) - 1) > 0.01).tolist()
+            if bad:
+                refuse(column, "has probabilities that do not add up to 1", bad, values, where)
+            scores = np.log(np.maximum(scores, LEAST))
+        return scores.astype(np.float32)
 
     def unseen(self, rows: Rows) -> Sequence[str]:
         return absent(self.labels, _dense(rows, "labels"))

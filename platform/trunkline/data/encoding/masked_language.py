@@ -27,6 +27,7 @@ class MaskedLanguage(Language):
     """
 
     default_metrics: ClassVar[tuple[str, ...]] = ("perplexity", "masked_accuracy")
+    keeps_tokens: ClassVar[bool] = False
 
     def __init__(
         self,

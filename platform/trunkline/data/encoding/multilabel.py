@@ -9,6 +9,7 @@ import numpy as np
 
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, refuse
 from trunkline.data.encoding.classification import Label, absent, checked_labels, label_index, label_numbers
+from trunkline.data.encoding.scores import LEAST, score_lists
 from trunkline.data.rows import Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
@@ -28,6 +29,7 @@ class Multilabel(Encoding):
     records_given: ClassVar[frozenset[str]] = frozenset({"scores", "prediction", "target"})
     default_loss: ClassVar[str] = "binary_cross_entropy"
     default_metrics: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1")
+    learns_from_teacher: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -78,6 +80,13 @@ class Multilabel(Encoding):
 
     def dummy(self) -> Rows:
         return self.one_text_rows(self.dummy_tokens(), np.ones(1), {"label_set": np.zeros((1, len(self.labels)), np.uint8)})
+
+    def teacher_scores(self, column: str, values: Sequence[Any], where: Where, *, form: str) -> np.ndarray:
+        """Logits, float32 [n, C]: C numbers a row in the order of the labels. Probabilities become their log-odds."""
+        scores = score_lists(column, values, len(self.labels), where, probabilities=form == "probabilities")
+        if form == "probabilities":
+            scores = np.log(np.maximum(scores, LEAST)) - np.log(np.maximum(1 - scores, LEAST))
+        return scores.astype(np.float32)
 
     def unseen(self, rows: Rows) -> Sequence[str]:
         sets = rows.targets["label_set"]

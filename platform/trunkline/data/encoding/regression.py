@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, refuse
+from trunkline.data.encoding.scores import number
 from trunkline.data.rows import Rows
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
@@ -27,6 +28,7 @@ class Regression(Encoding):
     records_given: ClassVar[frozenset[str]] = frozenset({"prediction", "target"})
     default_loss: ClassVar[str] = "mse"
     default_metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
+    learns_from_teacher: ClassVar[bool] = True
 
     def __init__(
         self, tokenizer: Tokenizer, inputs: Sequence[str], target: str | None, *, names: Sequence[str] | None = None
@@ -40,20 +42,26 @@ class Regression(Encoding):
         encoded = self.encode_inputs(columns, where)
         targets: dict[str, np.ndarray] = {}
         if with_targets and self.target is not None:
-            values = self.column(columns, self.target)
-            several = self.names is not None
-            targets["target"] = self._lists(values, where) if several else numbers(self.target, values, where)
+            targets["target"] = self._read(self.target, self.column(columns, self.target), where)
         return self.one_text_rows(encoded, np.ones(len(encoded.cut)), targets)
 
-    def _lists(self, values: Sequence[Any], where: Where) -> np.ndarray:
+    def _read(self, column: str, values: Sequence[Any], where: Where) -> np.ndarray:
+        return numbers(column, values, where) if self.names is None else self._lists(column, values, where)
+
+    def teacher_scores(self, column: str, values: Sequence[Any], where: Where, *, form: str) -> np.ndarray:
+        """Numbers as the target's: float32 [n] or [n, M]."""
+        del form
+        return self._read(column, values, where)
+
+    def _lists(self, column: str, values: Sequence[Any], where: Where) -> np.ndarray:
         """Lists of numbers, float32 [n, M]."""
-        assert self.target is not None and self.names is not None
+        assert self.names is not None
         lists = [value.replace(",", " ").split() if isinstance(value, str) else value for value in values]
         bad = [row for row, own in enumerate(lists) if not isinstance(own, list | tuple) or len(own) != len(self.names)]
         if bad:
-            refuse(self.target, f"has values that are no list of {len(self.names)} numbers", bad, values, where)
+            refuse(column, f"has values that are no list of {len(self.names)} numbers", bad, values, where)
         flat = [number for own in lists for number in own]
-        return numbers(self.target, flat, lambda place: where(place // len(self.names or ""))).reshape(len(lists), -1)
+        return numbers(column, flat, lambda place: where(place // len(self.names or ""))).reshape(len(lists), -1)
 
     def dummy(self) -> Rows:
         shape = (1,) if self.names is None else (1, len(self.names))
@@ -83,7 +91,7 @@ class Regression(Encoding):
 
 def numbers(column: str, values: Any, where: Where) -> np.ndarray:
     """Values as float32. Raises DataError for one that is no number from -1e6 to 1e6 (or text that reads as one)."""
-    found = np.array([_number(value) for value in values], np.float64)
+    found = np.array([number(value) for value in values], np.float64)
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(~(np.abs(found) <= LARGEST))
     if len(bad):
@@ -91,12 +99,3 @@ def numbers(column: str, values: Any, where: Where) -> np.ndarray:
             column, "has values that are no number from -1e6 to 1e6", bad.tolist(), values, where, "Mend, drop or rescale them."
         )
     return found.astype(np.float32)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return float("nan")
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return float("nan")

@@ -29,6 +29,7 @@ class ReplacedToken(Encoding):
     less. A row under prediction is read as it stands: nothing is replaced.
     """
 
+    keeps_tokens: ClassVar[bool] = False
     records_given: ClassVar[frozenset[str]] = frozenset({"scores", "prediction", "target"})
     default_loss: ClassVar[str] = "cross_entropy"
     default_metrics: ClassVar[tuple[str, ...]] = ("auroc", "macro_f1", "accuracy")
