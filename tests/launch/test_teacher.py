@@ -88,7 +88,7 @@ def test_a_model_s_scores_are_its_own_and_are_made_once(tmp_path: Path, monkeypa
             3,
             "loss 'focal' does not learn from a teacher. Write loss: {kind: distillation, of: focal}.",
         ),
-        ("scores", "loss: {kind: distillation, of: mse}\n", 3, "the loss within 'distillation' does not fit"),
+        ("scores", "loss: {kind: distillation, of: mse}\n", 3, "loss 'mse' does not fit a classification task"),
         ("{model: there}", "", 3, "teacher: no model here: manifest.json is missing"),
         ("score", "", 4, "no column 'score'. Did you mean 'scores'?"),
         ("{column: guess}", "", 4, "has values that are no list of 2 scores, one for each label: 2.5"),

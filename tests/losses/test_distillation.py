@@ -93,7 +93,7 @@ def test_what_makes_no_sense_is_refused(given: dict[str, object], said: str) -> 
     assert said in str(caught.value)
 
 
-def test_it_suits_rows_that_its_own_loss_suits() -> None:
-    assert Distillation(of="huber").suits({"teacher", "target"}) and not Distillation(of="huber").suits({"target"})
-    assert Distillation().suits({"teacher", "labels"}) and not Distillation(of="huber").suits({"teacher", "labels"})
+def test_its_own_loss_must_fit_the_rows_too() -> None:
+    assert Distillation.fits({"teacher", "labels"}) and not Distillation.fits({"labels"})
+    assert list(Distillation().applied) == [] and list(Distillation(of={"kind": "huber"}).applied) == ["huber"]
     assert isinstance(Distillation(of={"kind": "huber", "delta": 2.0}).own, Huber)

@@ -22,6 +22,7 @@ from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
 from trunkline.data.packing import Table, pack
+from trunkline.data.partial import TEACHER
 from trunkline.data.sources.base import Source, TaskText
 from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
@@ -160,8 +161,9 @@ def _try_losses(
     hidden = torch.zeros(batch.num_tokens, model.trunk.width)
     for name, loss in losses.items():
         part = batch.tasks[name]
+        outputs = model.head(name)(batch.states(name, hidden), batch.index(name))
         with placed(cards[name], "loss"):
-            loss(model.head(name)(batch.states(name, hidden), batch.index(name)), part.targets)
+            loss(outputs, {**part.targets, TEACHER: outputs.detach()})  # a dummy has no teacher
 
 
 def _say_removed(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:

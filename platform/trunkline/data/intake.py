@@ -62,7 +62,7 @@ class Intake:
         """The columns wanted, without the rows nobody has a label for."""
         more = [extra.column for extra in self.extras]
         if not self.beside:
-            return self.reading.select(chunk, (*self.encoding.wanted, *more))
+            return self.reading.select(chunk, (*self.encoding.wanted, *more), self.encoding.optional)
         targets = [target for target in self.beside if target is not None]
         picked = self.reading.select(chunk, self.encoding.inputs, optional=(*targets, *more))
         if len(targets) < len(self.beside):
