@@ -99,6 +99,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     cards = load_cards(recipe, catalog)
     hosts = [name for name in cards if name not in owners(cards, "rows_of")]
     make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    make_weighting(recipe, cards)  # refuses what it can before a row is read
     sources = open_sources(recipe, cards, catalog)
     tokenizer = run_tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 
@@ -13,15 +14,20 @@ from trunkline.data.packing import Step
 from trunkline.errors import TrunklineError
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
+from trunkline.training.gram import Probe
 from trunkline.training.objective import factors
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a step showed, equal on all ranks: mean loss per task [T] float64 (0 where absent) and which were present [T]."""
+    """What a step showed, equal on all ranks: mean loss per task [T] float64 (0 where absent) and which were present [T].
+
+    gram: [T, T] float64, inner products of the tasks' gradients, where the weighting asked for it.
+    """
 
     losses: Tensor
     present: Tensor
+    gram: Tensor | None = None
 
 
 class RanksDisagree(TrunklineError):
@@ -37,21 +43,34 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int) ->
     gradients are plain sums: no division by ranks or micro-batches is left to do.
     """
     agree(packs)
-    scale = factors(weighting.coefficients(), packs.counts).to(engine.device)
+    coefficients = weighting.coefficients()
+    scale = factors(coefficients, packs.counts).to(engine.device)
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
+    carried = coefficients.float().to(engine.device) * engine.world
+    probe = Probe(engine.module.trunk, len(packs.counts)) if weighting.needs_gram else None
     last = len(packs.batches) - 1
     known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
     for micro, batch in enumerate(packs.batches):
         seed_dropout(seed, packs.step, micro)
-        scalar, parts = engine.forward(informed(batch.to(engine.device), known[micro]), scale, last=micro == last)
-        engine.backward(scalar)
+        batch = informed(batch.to(engine.device), known[micro])
+        with probe.watching(batch, carried) if probe else contextlib.nullcontext():
+            scalar, parts = engine.forward(batch, scale, last=micro == last)
+            engine.backward(scalar)
         sums += parts
     engine.step()
     torch.distributed.all_reduce(sums)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    observed = Observed(sums.cpu() / counts.clamp(min=1), counts > 0)
-    weighting.observe(observed.losses, observed.present)
+    observed = Observed(sums.cpu() / counts.clamp(min=1), counts > 0, probe.gram() if probe else None)
+    tell(weighting, observed)
     return observed
+
+
+def tell(weighting: Weighting, observed: Observed) -> None:
+    """What the weighting learns of a step. A task whose loss is not finite is absent: nothing is to be learned from it."""
+    sound = observed.present & torch.isfinite(observed.losses)
+    if observed.gram is not None:
+        weighting.see(observed.gram)
+    weighting.observe(torch.where(sound, observed.losses, 0.0), sound)
 
 
 def seed_dropout(seed: int, step: int, micro: int) -> None:

@@ -23,8 +23,17 @@ class Weighting(ABC):
     def coefficients(self) -> Tensor:
         """Factors of this step's backward, float64 [T] on the CPU."""
 
+    @property
+    def needs_gram(self) -> bool:
+        """Whether this step's Gram matrix is worth its cost."""
+        return False
+
+    def see(self, gram: Tensor) -> None:
+        """Before `observe`, in a step that began with `needs_gram`: products [T, T] of the tasks' gradients, without coefficients."""
+        del gram
+
     def observe(self, losses: Tensor, present: Tensor) -> None:
-        """Step-global mean losses [T] and which tasks had targets [T] bool, equal on all ranks."""
+        """Step-global mean losses [T] and which tasks had targets and a finite loss [T] bool, equal on all ranks."""
         del losses, present
 
     def state(self) -> dict[str, object]:
