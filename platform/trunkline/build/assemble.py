@@ -26,6 +26,7 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.losses.base import Loss
+from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
@@ -92,13 +93,6 @@ def assemble(run: Path) -> Assembly:
         if "validation" in splits[name]
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
-    weighting = make_weighting(recipe, cards)
-    if weighting.needs_gram and not model.trunk.probes:
-        raise ConfigError(
-            f"weighting '{recipe.weighting.kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
-            f"'{recipe.trunk.kind}' names none (`Trunk.probes`). Take a weighting that reads losses only, or another trunk.",
-            where=recipe.where("weighting"),
-        )
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
     stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes})
     return Assembly(
@@ -111,7 +105,7 @@ def assemble(run: Path) -> Assembly:
         model=model,
         objective=Objective(model, losses, precision(recipe.engine.precision)),
         stream=stream,
-        weighting=weighting,
+        weighting=make_weighting(recipe, cards),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
     )
@@ -175,6 +169,17 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
             where=recipe.where("weighting"),
         )
     return made
+
+
+def check_probes(recipe: Recipe, weighting: Weighting, trunk: Trunk) -> None:
+    """Raises ConfigError for a weighting that compares gradients on layers which the trunk does not name."""
+    if weighting.needs_gram and not trunk.probes:
+        raise ConfigError(
+            f"weighting '{recipe.weighting.kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
+            f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take a weighting that reads losses only, or "
+            "another trunk.",
+            where=recipe.where("weighting"),
+        )
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:
