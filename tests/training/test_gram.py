@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torchjd.aggregation as jd
 from torch import Tensor
 
 import gram
@@ -16,6 +19,7 @@ from trunkline.training.gram import Probe
 from trunkline.training.objective import Objective, factors
 from trunkline.training.step import Observed, tell
 from trunkline.weighting.famo import FAMO
+from trunkline.weighting.gram import ordered
 
 CLOSE = 1e-5
 # One task in few rows, one nowhere.
@@ -51,6 +55,41 @@ def test_one_rank_shows_it_too(one_rank: Ranks, stage: int, expected: Tensor) ->
     assert apart(alone.grams[0], expected) < CLOSE
 
 
+THEIRS: dict[str, Callable[[Tensor], Tensor]] = {
+    "upgrad": lambda matrix: 5 * jd.UPGradWeighting()(matrix),
+    "dualproj": lambda matrix: 5 * jd.DualProjWeighting()(matrix),
+    "mgda": lambda matrix: 5 * jd.MGDAWeighting()(matrix),
+    "aligned_mtl": lambda matrix: 5 * jd.AlignedMTLWeighting(scale_mode="rmse")(matrix),
+    "cagrad": lambda matrix: 5 * jd.CAGradWeighting(0.5)(matrix),
+    "imtl_g": lambda matrix: proportional(jd.IMTLGWeighting()(matrix)),
+    "fairgrad": lambda matrix: proportional(jd.FairGradWeighting(2.0)(matrix)),
+    "nash_mtl": lambda matrix: proportional(jd.FairGradWeighting(1.0)(matrix)),
+    "pcgrad": lambda matrix: ordered(jd.PCGradWeighting(), matrix, 5, 1),
+    "gradvac": lambda matrix: ordered(jd.GradVacWeighting(0.5), matrix, 0, 1),
+}
+
+
+def proportional(found: Tensor) -> Tensor:
+    kept = found.clamp(min=0)
+    return kept * len(kept) / kept.sum()
+
+
+@pytest.mark.parametrize("number", range(len(THEIRS)), ids=THEIRS)
+def test_coefficients_are_torchjd_s_on_the_stacked_gradients(two_ranks: Ranks, number: int, expected: Tensor) -> None:
+    kind = list(THEIRS)[number]
+    first, second = two_ranks(gram.train, 1, stage=number % 4, tokens_per_pass=80, weighting=kind)
+    wanted = torch.tensor(laws.WEIGHTS) * THEIRS[kind](expected / expected.diagonal().mean())
+    assert first.weights[0] == pytest.approx(wanted.tolist(), rel=1e-2, abs=2e-3)
+    assert first.weights == second.weights
+
+
+@pytest.mark.parametrize("fault", ["RankLocal", "Weighted", "MeanOfMeans"])
+def test_coefficients_from_a_mistaken_probe_are_rejected(two_ranks: Ranks, fault: str, expected: Tensor) -> None:
+    first, _ = two_ranks(gram.train, 1, stage=1, tokens_per_pass=80, weighting="fairgrad", fault=fault)
+    wanted = torch.tensor(laws.WEIGHTS) * THEIRS["fairgrad"](expected / expected.diagonal().mean())
+    assert first.weights[0] != pytest.approx(wanted.tolist(), rel=1e-2, abs=2e-3)
+
+
 @pytest.mark.parametrize("fault", gram.FAULTS)
 def test_a_probe_with_a_mistake_in_it_is_rejected(two_ranks: Ranks, fault: str, expected: Tensor) -> None:
     first, _ = two_ranks(gram.train, 1, stage=1, tokens_per_pass=80, weighting="upgrad", fault=fault)
@@ -67,7 +106,8 @@ def test_under_bf16_it_is_as_near_as_bf16_is(two_ranks: Ranks, stage: int, expec
 
 def test_it_does_not_depend_on_the_coefficients_and_sees_past_weights_of_a_millionth(two_ranks: Ranks, one_rank: Ranks) -> None:
     # After the first step mgda's coefficients are far from 1, and the parameters are those of both runs.
-    runs = [*two_ranks(gram.train, 3, stage=2, tokens_per_pass=80, weighting="cagrad")[:1], *one_rank(gram.train, 3, weighting="cagrad")]
+    runs = [*two_ranks(gram.train, 3, stage=2, tokens_per_pass=80, weighting="cagrad")[:1]]
+    runs += one_rank(gram.train, 3, weighting="cagrad")
     for one, other in zip(runs[0].grams, runs[1].grams, strict=True):
         assert apart(one, other) < 1e-2
     net = laws.model()
