@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -40,7 +41,8 @@ class Probe:
         alone(batch)
         inverse = torch.where(carried != 0, 1 / carried, 0.0)
         hooks = [
-            layer.register_forward_hook(partial(self._forward, number, batch, inverse)) for number, layer in enumerate(self.layers)
+            layer.register_forward_hook(partial(self._forward, number, batch, inverse))
+            for number, layer in enumerate(self.layers)
         ]
         try:
             yield
@@ -81,4 +83,4 @@ class Probe:
 def alone(batch: Batch) -> None:
     """Asserts that no row belongs to two tasks; the composer has refused such recipes."""
     own = sorted((part.tokens.start, part.tokens.stop) for part in batch.tasks.values() if not part.dummy)
-    assert all(before[1] <= after[0] for before, after in zip(own, own[1:], strict=False)), "tasks share rows"
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(own)), "tasks share rows"

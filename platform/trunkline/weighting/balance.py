@@ -52,9 +52,9 @@ class IMTLG(FromGram):
 class AlignedMTL(FromGram):
     """Gradients are made orthogonal and equally long, moving each as little as can be.
 
-    Source: Senushkin et al., Independent Component Alignment, CVPR 2023, algorithm 1 (arXiv:2305.19000), by TorchJD, times T. Needs the Gram
-    matrix; lagged. scale: how long they become: as the shortest principal component (min, the paper's), the median, or the
-    mean of squares (rmse, the authors' code). Raises ConfigError for another word.
+    Source: Senushkin et al., Independent Component Alignment, CVPR 2023, algorithm 1 (arXiv:2305.19000), by TorchJD, times T.
+    Needs the Gram matrix; lagged. scale: how long they become: as the shortest principal component (min, the paper's), the
+    median, or the mean of squares (rmse, the authors' code). Raises ConfigError for another word.
     """
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, scale: Scale = "min") -> None:
@@ -143,9 +143,9 @@ class NashMTL(FromGram):
 
         Gram @ w = 1 / w,  w > 0
 
-    Source: Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, equation 2 (arXiv:2202.01017). Departures: the equation is
-    solved itself, as fairgrad's with alpha 1 (by TorchJD), not by the authors' chain of convex problems, which begins where
-    the last step ended; in proportion alone, weights are 1 on average. Needs the Gram matrix; lagged.
+    Source: Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, equation 2 (arXiv:2202.01017). Departures: the
+    equation is solved itself, as fairgrad's with alpha 1 (by TorchJD), not by the authors' chain of convex problems, which
+    begins where the last step ended; in proportion alone, weights are 1 on average. Needs the Gram matrix; lagged.
     """
 
     def solve(self, gram: Tensor, seen: Tensor, losses: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError
 
+SMALLEST = 1e-8  # the least loss, where one is divided by or its logarithm taken
+
 
 class Weighting(ABC):
     """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each."""
@@ -29,7 +31,7 @@ class Weighting(ABC):
         return False
 
     def see(self, gram: Tensor) -> None:
-        """Before `observe`, in a step that began with `needs_gram`: products [T, T] of the tasks' gradients, without coefficients."""
+        """Before `observe`, if the step began with `needs_gram`: products [T, T] of the tasks' gradients, coefficients not in."""
         del gram
 
     def observe(self, losses: Tensor, present: Tensor) -> None:

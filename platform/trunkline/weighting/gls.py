@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from trunkline.registry import WEIGHTINGS
-from trunkline.weighting.base import Weighting
-
-SMALLEST = 1e-8
+from trunkline.weighting.base import SMALLEST, Weighting
 
 
 class Latest(Weighting):
@@ -38,8 +36,8 @@ class GLS(Latest):
         combined = T * (product of the losses) ** (1 / T),  so a task's factor is  that geometric mean / its loss
 
     Source: Chennupati et al., MultiNet++, CVPR Workshops 2019, section 3.2 (arXiv:1904.08492). Departures: lagged, losses are
-    those last seen of each task, where the paper has those of the same step; times T, so that equal losses have weight 1. A task not
-    seen yet has 1 and is not in the mean; a loss below 1e-8 is 1e-8. The card's weight multiplies.
+    those last seen of each task, where the paper has those of the same step; times T, so that equal losses have weight 1. A
+    task not seen yet has 1 and is not in the mean; a loss below 1e-8 is 1e-8. The card's weight multiplies.
     """
 
     def coefficients(self) -> Tensor:

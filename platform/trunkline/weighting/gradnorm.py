@@ -10,10 +10,8 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError
 from trunkline.registry import WEIGHTINGS
-from trunkline.weighting.base import positive
+from trunkline.weighting.base import SMALLEST, positive
 from trunkline.weighting.gram import LEAST, FromGram
-
-SMALLEST = 1e-8
 
 
 @WEIGHTINGS.register("gradnorm")

@@ -67,7 +67,9 @@ class GradVac(FromGram):
         return found
 
     def state(self) -> dict[str, object]:
-        targets = {task: dict(zip(self.tasks, row, strict=True)) for task, row in zip(self.tasks, self.targets.tolist(), strict=True)}
+        targets = {
+            task: dict(zip(self.tasks, row, strict=True)) for task, row in zip(self.tasks, self.targets.tolist(), strict=True)
+        }
         return {**super().state(), "targets": targets}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
