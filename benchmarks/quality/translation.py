@@ -35,9 +35,11 @@ def main() -> None:
     }
     (HERE.parent / "results" / "translation.json").write_text(json.dumps(document, indent=1) + "\n")
     for point in series:
-        print(
-            f"step {point['step']:>5}  BLEU {point['bleu']:6.2f}  chrF {point['chrf']:6.2f}  perplexity {point['perplexity']:8.2f}"
-        )
+        print("  ".join(f"{name} {value:.2f}" for name, value in point.items()))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def evaluations(metrics: str) -> Iterator[dict[str, float]]:
