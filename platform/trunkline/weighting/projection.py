@@ -61,9 +61,9 @@ class GradVac(FromGram):
         vaccine = GradVacWeighting(beta=self.beta)
         # Its targets are private to torchjd 0.18; test_gram.py holds that they are read and written here.
         vaccine._ensure_state(len(seen), gram.dtype)
-        vaccine._phi_t = self.targets[seen][:, seen]
+        held = vaccine.get_buffer("_phi_t").copy_(self.targets[seen][:, seen])
         found = ordered(vaccine, gram, self.seed, self.step)
-        self.targets[seen[:, None], seen] = vaccine._phi_t
+        self.targets[seen[:, None], seen] = held
         return found
 
     def state(self) -> dict[str, object]:
