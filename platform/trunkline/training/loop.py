@@ -12,6 +12,7 @@ from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
 from trunkline.training.engine import Engine
+from trunkline.training.interference import Interference
 from trunkline.training.optim import Schedule, set_learning_rates
 from trunkline.training.step import Observed, run_step
 
@@ -56,7 +57,7 @@ def train(
 
     evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
     """
-    clock = Clock()
+    clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
         packs = build_step(
@@ -68,12 +69,12 @@ def train(
         observed = run_step(engine, packs, weighting, seed=plan.seed)
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
+        if observed.gram is not None:
+            interference.see(observed.gram)
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            monitor.log(
-                step,
-                {**figures(packs, observed, used.tolist()), **rates_of(rates), **clock.read(), "train/tokens": progress.tokens},
-            )
+            seen = {**figures(packs, observed, used.tolist()), **interference.read()}
+            monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
             clock.paused()
