@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -16,6 +17,7 @@ from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
 from trunkline.build.model import write_model
 from trunkline.data.packing import Step
+from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
 from trunkline.models.multitask import owner
@@ -23,6 +25,7 @@ from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
 from trunkline.training.engine import Engine
+from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
 from trunkline.training.optim import Schedule, parameter_groups
 
@@ -64,7 +67,10 @@ class Worker:
         self.monitor.event("training", resumed=restored is not None, **facts)
         try:
             self._train(progress)
-            self._finish()
+            self._finish(progress)
+        except Diverged as error:
+            self.monitor.close(failed=True)
+            raise Diverged(f"{error.message} {self._way_on()}") from error
         except BaseException:
             self.monitor.close(failed=True)
             raise
@@ -78,6 +84,7 @@ class Worker:
             log_every=settings.log_every,
             evaluate_every=settings.evaluate_every,
             save_every=settings.save_every,
+            max_bad_steps=settings.max_bad_steps,
             seed=self.recipe.seed,
             rank=self.rank,
             world=self.world,
@@ -118,7 +125,8 @@ class Worker:
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
-        return Progress(restored.step, int(restored.state["tokens"]))
+        skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
+        return Progress(restored.step, int(restored.state["tokens"]), skipped)
 
     def _monitor(self, progress: Progress, *, resumed: bool) -> Monitor:
         if self.rank:
@@ -152,6 +160,7 @@ class Worker:
         document = {
             "run_id": self.folder.run_id,
             "tokens": progress.tokens,
+            "skipped": dataclasses.asdict(progress.skipped),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
             "best": self.judge.best,
@@ -167,7 +176,16 @@ class Worker:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
 
-    def _finish(self) -> None:
+    def _way_on(self) -> str:
+        """For a run that diverged: which checkpoint is good, and what to change, for a mere resume would see the same rows."""
+        saved = checkpoint.committed(self.folder.checkpoints)
+        good = f"The newest checkpoint, {saved[0]}, is good" if saved else "There is no checkpoint"
+        return (
+            f"{good}; the rows are in {self.folder.path / 'events.jsonl'}. A resumed run meets the same rows in the same steps: "
+            "mend or remove them, or lower optim.lr, and start a new run."
+        )
+
+    def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
         state = self.engine.named_state(lambda _: self.rank == 0)
         if self.rank == 0:
@@ -175,7 +193,8 @@ class Worker:
             parameters = {name: entry["param"] for name, entry in state.items()}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
-            durable.replace(self.folder.result, json.dumps({**result, "steps": self.recipe.train.steps}, indent=1))
+            counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
+            durable.replace(self.folder.result, json.dumps({**result, **counted}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
 

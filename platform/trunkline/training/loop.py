@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.batch import Monitor, Weighting
 from trunkline.data.packing import Step, Table, build_step
 from trunkline.data.stream import Stream
 from trunkline.training.engine import Engine
+from trunkline.training.guards import Skipped, account
 from trunkline.training.optim import Schedule, set_learning_rates
 from trunkline.training.step import Observed, run_step
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end."""
+    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end; max_bad_steps: in a row."""
 
     steps: int
     tokens_per_pass: int
     log_every: int
     evaluate_every: int | None
     save_every: int | None
+    max_bad_steps: int
     seed: int
     rank: int
     world: int
@@ -35,6 +37,7 @@ class Progress:
 
     step: int = 0
     tokens: int = 0
+    skipped: Skipped = field(default_factory=Skipped)
 
 
 def train(
@@ -51,7 +54,7 @@ def train(
     save: Callable[[Progress], None],
     record: Callable[[Step], None],
 ) -> None:
-    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
+    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike. Raises Diverged when too many steps are bad.
 
     evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
     """
@@ -67,6 +70,7 @@ def train(
         observed = run_step(engine, packs, weighting, seed=plan.seed)
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
+        account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
             monitor.log(
