@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import kinds
 import laws
 from trunkline.batch import Known
-from trunkline.data.packing import Step, Table, build_step
+from trunkline.data.dealing import Step, build_step
+from trunkline.data.packing import Table
 from trunkline.data.stream import Unit
 from trunkline.losses.base import Loss
 from trunkline.losses.classification import CrossEntropy

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import laws
-from trunkline.data.packing import Step, Table, build_step
+from trunkline.data.dealing import Step, build_step
+from trunkline.data.packing import Table
 from trunkline.data.stream import Unit
 from trunkline.losses.regression import MSE
 from trunkline.models.multitask import owner

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import laws
-from trunkline.data.packing import Table, build_step, pack, rows_of
+from trunkline.data.dealing import build_step
+from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Stream, Unit
 from trunkline.losses.base import Loss

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.data.packing import Step, Table, build_step, pack, rows_of
+from trunkline.data.dealing import Step, build_step
+from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Stream, Unit
 from trunkline.losses.classification import CrossEntropy

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 import laws
 from trunkline.batch import ROW_WEIGHT, Batch
-from trunkline.data.packing import Step, Table, build_step, pack, rows_of
+from trunkline.data.dealing import Step, build_step
+from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Stream, Unit
 from trunkline.losses.classification import CrossEntropy

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
-from trunkline.data.packing import build_step, deal, evaluation_packs, pack
+from trunkline.data.dealing import build_step, deal
+from trunkline.data.packing import evaluation_packs, pack
 
 
 @settings(max_examples=200, deadline=None)

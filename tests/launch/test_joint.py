@@ -82,7 +82,7 @@ def test_a_joint_model_is_measured_part_by_part(finished: Path, capsys: Captured
 def test_a_pack_holds_the_rows_once(finished: Path) -> None:
     built = assemble(finished)
     units = built.stream.next_step(1)
-    from trunkline.data.packing import build_step
+    from trunkline.data.dealing import build_step
 
     batch: Batch = build_step(1, units, built.tables, seed=0, rank=0, world=1, tokens_per_pass=256).batches[0]
     assert not any(part.dummy for part in batch.tasks.values())

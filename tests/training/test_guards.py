@@ -11,7 +11,7 @@ import guarded
 import laws
 from guarded import BAD, CLIFF
 from ranks import Ranks
-from trunkline.data.packing import Step
+from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.training.guards import Skipped, account
 

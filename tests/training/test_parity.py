@@ -73,7 +73,7 @@ def test_a_dummy_that_counts_is_rejected_where_a_task_is_absent(two_ranks: Ranks
 
 
 def _on_one_rank_only(step: int) -> bool:
-    from trunkline.data.packing import build_step
+    from trunkline.data.dealing import build_step
 
     flow = laws.stream(UNEVEN)
     for number in range(1, step + 1):

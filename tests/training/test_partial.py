@@ -11,7 +11,8 @@ import torch
 import laws
 import partial
 from ranks import Ranks
-from trunkline.data.packing import build_step, pack
+from trunkline.data.dealing import build_step
+from trunkline.data.packing import pack
 from trunkline.data.stream import Unit
 from trunkline.models.multitask import owner
 from trunkline.training.optim import parameter_groups

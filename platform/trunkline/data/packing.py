@@ -1,11 +1,10 @@
-"""Dealing a step's units to ranks and micro-batches, and laying rows end to end in a pack."""
+"""Laying rows end to end in a pack, for training and for evaluation."""
 
 from __future__ import annotations
 
 import functools
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -49,121 +48,12 @@ class Table:
         return self.rows if len(self.learned) == len(self.rows) else self.rows.take(self.learned)
 
 
-@dataclass(frozen=True)
-class Whole:
-    """All rows of a divisible task in a step, in the order drawn, alike on every rank.
-
-    targets: as one pack of them would have. starts [n+1]: where the trunk rows of each begin among all of them.
-    """
-
-    targets: Mapping[str, torch.Tensor]
-    starts: np.ndarray
-
-    def trunk_rows(self, places: np.ndarray) -> torch.Tensor:
-        """The numbers of these rows' trunk rows, in order."""
-        return torch.from_numpy(np.concatenate([np.arange(self.starts[place], self.starts[place + 1]) for place in places]))
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step on one rank: its micro-batches, and every task's target count over ALL ranks and micro-batches.
-
-    tokens: that the trunk reads. rows: of each task in the step, a guest's those it has a label for; drawn: how many rows in all.
-    divided: the tasks of this step whose groups were dealt apart.
-    """
-
-    step: int
-    batches: list[Batch]
-    counts: dict[str, int]
-    tokens: int
-    rows: dict[str, list[int]]
-    drawn: int
-    divided: dict[str, Whole] = field(default_factory=dict)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
-
-
-def deal(sizes: Sequence[int], world: int, capacity: int) -> list[list[list[int]]]:
-    """Units to `world` ranks x k micro-batches: largest first, each to the emptiest; k the smallest whose bins hold it.
-
-    Returns [rank][micro-batch] -> unit numbers in draw order. A pure function of its arguments, so every rank computes it
-    alike. Source: Graham's longest-processing-time rule (SIAM J. Appl. Math. 17, 1969). A unit above `capacity` is a bug of
-    the caller (the stream refuses it).
-    """
-    assert max(sizes, default=0) <= capacity, f"a unit of {max(sizes)} tokens passes {capacity}"
-    order = sorted(range(len(sizes)), key=lambda unit: (-sizes[unit], unit))
-    k = max(1, -(-sum(sizes) // (capacity * world)))
-    while True:
-        bins = _fill(order, sizes, world * k, capacity)
-        if bins is not None:
-            return [[sorted(bins[micro * world + rank]) for micro in range(k)] for rank in range(world)]
-        k += 1
-
-
-def _fill(order: Sequence[int], sizes: Sequence[int], count: int, capacity: int) -> list[list[int]] | None:
-    heap = [(0, place) for place in range(count)]
-    bins: list[list[int]] = [[] for _ in range(count)]
-    for unit in order:
-        load, place = heap[0]
-        if load + sizes[unit] > capacity:
-            return None
-        heapq.heapreplace(heap, (load + sizes[unit], place))
-        bins[place].append(unit)
-    return bins
-
-
-def build_step(
-    step: int, units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int, rank: int, world: int, tokens_per_pass: int
-) -> Step:
-    """This rank's packs of a step. tables: in the model's head order; dummy rows ride on top of `tokens_per_pass`.
-
-    Every token of a unit goes through the trunk once, whatever number of tasks its rows are shared by.
-    """
-    counts = dict.fromkeys(tables, 0)
-    rows: dict[str, list[int]] = {}
-    parts: list[Unit] = []
-    riding = _riding(tables)
-    for unit in units:
-        placed = replace(unit, place=len(rows.get(unit.task, ())))
-        parts += _apart(placed, tables[unit.task]) if tables[unit.task].divisible else [placed]
-        for name in riding[unit.task]:
-            own = tables[name].rows.counts[unit.rows]
-            counts[name] += int(own.sum())
-            chosen = unit.rows if name == unit.task else unit.rows[own > 0]
-            rows.setdefault(name, []).extend(chosen.tolist())
-    dealt = deal([part.tokens for part in parts], world, tokens_per_pass)[rank]
-    batches = [pack([parts[number] for number in micro], tables, seed=seed) for micro in dealt]
-    tokens, drawn = sum(unit.tokens for unit in units), sum(len(unit.rows) for unit in units)
-    divided = {name: _whole(name, tables[name], units, seed) for name in rows if tables[name].divisible}
-    return Step(step, batches, counts, tokens, {name: own for name, own in rows.items() if own}, drawn, divided)
-
-
-def _riding(tables: Mapping[str, Table]) -> dict[str, list[str]]:
+def riding(tables: Mapping[str, Table]) -> dict[str, list[str]]:
     """Host -> every task that learns from its rows, in head order."""
     found: dict[str, list[str]] = {}
     for name, table in tables.items():
         found.setdefault(table.host or name, []).append(name)
     return found
-
-
-def _apart(unit: Unit, table: Table) -> list[Unit]:
-    """A unit for each of its rows."""
-    sizes = (table.rows.tokens.starts[unit.rows + 1] - table.rows.tokens.starts[unit.rows]).tolist()
-    numbers = range(len(unit.rows))
-    return [
-        Unit(unit.task, unit.rows[n : n + 1], unit.passes[n : n + 1], size, unit.place + n)
-        for n, size in zip(numbers, sizes, strict=True)
-    ]
-
-
-def _whole(name: str, table: Table, units: Sequence[Unit], seed: int) -> Whole:
-    mine = [unit for unit in units if unit.task == name]
-    row_ids = np.concatenate([unit.rows for unit in mine])
-    passes = np.concatenate([unit.passes for unit in mine])
-    rows = table.rows.take(row_ids)
-    _, targets = _collated(name, table, rows, row_keys(seed, name, row_ids, passes))
-    return Whole(_tensors(targets), np.concatenate([[0], np.cumsum(rows.lengths.lengths)]))
 
 
 def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Batch:
@@ -172,7 +62,7 @@ def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Ba
     Tasks that share rows have the same slice, and each picks of it the rows it has a label for.
     """
     builder = _Builder()
-    for host, members in _riding(tables).items():
+    for host, members in riding(tables).items():
         mine = [unit for unit in units if unit.task == host]
         if mine:
             row_ids = np.concatenate([unit.rows for unit in mine])
@@ -236,9 +126,9 @@ class _Builder:
 
     def dummy(self, name: str, table: Table) -> None:
         """The task has no row here."""
-        tokens, targets = _collated(name, table, table.dummy, np.zeros(1, np.uint64))
+        tokens, targets = collated(name, table, table.dummy, np.zeros(1, np.uint64))
         place = self._lay(name, table, table.dummy, tokens)
-        self.tasks[name] = TaskSlice(*place, _tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
+        self.tasks[name] = TaskSlice(*place, tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
 
     def share(
         self, tables: Mapping[str, Table], row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None = None
@@ -257,19 +147,17 @@ class _Builder:
                 continue
             rows = table.rows.take(row_ids[own])
             picked = None if len(own) == len(row_ids) else _picked(first, own)
-            tokens, targets = _collated(name, table, rows, keys[name][own])
+            tokens, targets = collated(name, table, rows, keys[name][own])
             wanted = first.tokens.values if picked is None else first.tokens.values[picked.tokens.numpy()]
             assert np.array_equal(tokens, wanted), f"{name}: other tokens than the rows it shares"
-            self.tasks[name] = TaskSlice(*place, _tensors(targets), rows.counts, row_ids[own], picked=picked)
+            self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids[own], picked=picked)
 
     def _alone(
         self, name: str, table: Table, row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None
     ) -> None:
         rows = table.rows.take(row_ids)
-        tokens, targets = _collated(name, table, rows, keys[name])
-        self.tasks[name] = TaskSlice(
-            *self._lay(name, table, rows, tokens), _tensors(targets), rows.counts, row_ids, places=places
-        )
+        tokens, targets = collated(name, table, rows, keys[name])
+        self.tasks[name] = TaskSlice(*self._lay(name, table, rows, tokens), tensors(targets), rows.counts, row_ids, places=places)
 
     def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray) -> tuple[slice, slice]:
         """Where the trunk rows and tokens lie."""
@@ -301,7 +189,7 @@ class _Builder:
         )
 
 
-def _collated(name: str, table: Table, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def collated(name: str, table: Table, rows: Rows, keys: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     tokens, targets = table.collate(rows, keys)
     assert len(tokens) == rows.lengths.values.sum(), f"{name}: {len(tokens)} tokens in rows of {rows.lengths.values.sum()}"
     weights = rows.targets.get(ROW_WEIGHT)
@@ -311,7 +199,7 @@ def _collated(name: str, table: Table, rows: Rows, keys: np.ndarray) -> tuple[np
     return tokens, {**targets, ROW_WEIGHT: np.repeat(weights, rows.counts)}
 
 
-def _tensors(targets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+def tensors(targets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.array(value)) for name, value in targets.items()}
 
 

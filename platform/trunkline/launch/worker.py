@@ -16,7 +16,7 @@ from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
 from trunkline.build.model import write_model
-from trunkline.data.packing import Step
+from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder

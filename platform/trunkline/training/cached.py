@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trunkline.batch import Batch, Known, TaskSlice
-from trunkline.data.packing import Step, Whole
+from trunkline.data.dealing import Step, Whole
 from trunkline.training.engine import Engine
 
 Found = dict[str, Known]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trunkline.batch import Monitor
-from trunkline.data.packing import Step
+from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 
 LARGEST_SQUARE = torch.finfo(torch.float32).max  # a gradient whose squared norm is larger can not be clipped in float32

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.batch import Monitor, Weighting
-from trunkline.data.packing import Step, Table, build_step
+from trunkline.data.dealing import Step, build_step
+from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trunkline.batch import Weighting
-from trunkline.data.packing import Step
+from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
