@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ from trunkline.training.optim import Schedule, parameter_groups
 Entries = dict[str, dict[str, torch.Tensor]]
 
 
-def work(config: Mapping[str, Any]) -> None:
-    """The whole of one rank. config: {run: its folder, cpus: torch threads}. The process group exists."""
+def work(config: Mapping[str, Any], asked: Callable[[], bool]) -> None:
+    """The whole of one rank. config: {run: its folder, cpus: torch threads}. The process group exists.
+
+    asked: whether this rank was asked to stop; then all ranks do after their step, and raise Stopped.
+    """
     torch.set_num_threads(int(config["cpus"]))  # Ray starts its workers with one
-    Worker(RunFolder(Path(config["run"]))).run()
+    Worker(RunFolder(Path(config["run"])), asked).run()
 
 
 def gather(value: Any) -> list[Any]:
@@ -48,8 +51,8 @@ def gather(value: Any) -> list[Any]:
 class Worker:
     """One rank of a run: its live objects, and what the loop is handed to evaluate, save and record."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, asked: Callable[[], bool]) -> None:
+        self.folder, self.asked = folder, asked
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.built = assemble(folder.path)
         self.recipe = self.built.recipe
@@ -101,6 +104,7 @@ class Worker:
             evaluate=functools.partial(self.judge.evaluate, device=self.engine.device),
             save=self._save,
             record=self._record,
+            asked=self.asked,
         )
 
     def _engine(self, entries: Entries) -> Engine:

@@ -11,6 +11,7 @@ from trunkline.batch import Monitor, Weighting
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
+from trunkline.errors import Stopped
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
 from trunkline.training.optim import Schedule, set_learning_rates
@@ -54,10 +55,13 @@ def train(
     evaluate: Callable[[int], Mapping[str, float]],
     save: Callable[[Progress], None],
     record: Callable[[Step], None],
+    asked: Callable[[], bool],
 ) -> None:
-    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike. Raises Diverged when too many steps are bad.
+    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike. Raises Diverged when too many steps are bad, Stopped after
+    the step in which a rank was asked to stop, with a checkpoint.
 
     evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
+    asked: whether this rank was asked to stop.
     """
     clock = Clock()
     for step in range(progress.step + 1, plan.steps + 1):
@@ -68,7 +72,7 @@ def train(
         record(packs)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         used = weighting.coefficients()
-        observed = run_step(engine, packs, weighting, seed=plan.seed)
+        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked())
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
@@ -81,9 +85,12 @@ def train(
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
             clock.paused()
-        if step == plan.steps or (plan.save_every and step % plan.save_every == 0):
+        if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
             save(progress)
             clock.paused()
+        if observed.stop and step < plan.steps:
+            monitor.event("stopped", step=step)
+            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} with a checkpoint.")
 
 
 class Clock:
