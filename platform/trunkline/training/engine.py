@@ -94,7 +94,7 @@ class Engine:
         self.engine.backward(scalar * self.world, scale_wrt_gas=False)
 
     def squared_norm(self) -> Tensor:
-        """Of the gradient, after the last backward of a step and before clipping: the part this rank holds, all of it at stage 0."""
+        """Of what this rank holds of the step's gradient (all of it at stage 0), after the last backward and before clipping."""
         held = self.engine.optimizer.averaged_gradients.values() if self.stage else [[p.grad for p in self.parameters.values()]]
         norms = torch._foreach_norm([gradient for group in held for gradient in group if gradient is not None])
         return torch.stack(norms).double().square().sum()

@@ -57,8 +57,9 @@ def train(
     record: Callable[[Step], None],
     asked: Callable[[], bool],
 ) -> None:
-    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike. Raises Diverged when too many steps are bad, Stopped after
-    the step in which a rank was asked to stop, with a checkpoint.
+    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
+
+    Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
     evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
     asked: whether this rank was asked to stop.
