@@ -105,6 +105,7 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
             with embedded_ray(recipe), _stoppable(run.stop.touch):
                 run_with_ray(run, recipe)
     finally:
+        run.stop.unlink(missing_ok=True)
         stop.set()
         if show:
             watcher.join(timeout=10)

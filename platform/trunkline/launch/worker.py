@@ -64,6 +64,8 @@ class Worker:
         self.engine = self._engine(entries)
         progress = self._restore(restored, entries)
         self.monitor = self._monitor(progress, resumed=restored is not None)
+        if self.rank == 0:
+            checkpoint.tidy(self.folder.checkpoints)
         for item in passed:
             self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
@@ -136,7 +138,7 @@ class Worker:
         if self.rank:
             return Group([])
         _keep_rows(self.folder.rows, progress.step)
-        jsonl = Jsonl(self.folder.path, resume_step=progress.step if resumed else None)
+        jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
         track = self.recipe.track.wandb
         if track is None:
             return Group([jsonl])
@@ -179,6 +181,7 @@ class Worker:
         if self.rank == 0 and self.recipe.train.log_rows:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
+        durable.crash_point("worker.in_step")
 
     def _way_on(self) -> str:
         """For a run that diverged: which checkpoint is good, and what to change, for a mere resume would see the same rows."""
