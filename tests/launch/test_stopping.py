@@ -69,6 +69,24 @@ def assert_equal_end(run: Path, other: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+DEAF = """
+import sys
+from trunkline.cli.app import main
+from trunkline.launch.signals import Signals
+Signals.__enter__ = lambda self: self
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_run_that_does_not_listen_loses_the_steps_since_its_last_checkpoint(recipe: Path) -> None:
+    command = [sys.executable, "-c", DEAF, "train", str(recipe), "--in-process", "-s", "train.steps=5000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    run = wait_for_step(recipe, 3, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM and not events(run, "stopped")
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_sigterm_leaves_a_checkpoint_of_the_last_step_and_the_resumed_run_is_bit_equal(
     finished: Path, recipe: Path, times: int

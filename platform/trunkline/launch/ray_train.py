@@ -15,7 +15,7 @@ from typing import Any
 from trunkline.config import Recipe
 from trunkline.errors import EnvironmentProblem, TrunklineError
 from trunkline.launch.runs import RunFolder
-from trunkline.launch.signals import ASKED
+from trunkline.launch.signals import ASKED, TRAINING
 from trunkline.monitor.jsonl import Jsonl
 
 WATCH_S = 0.25
@@ -111,7 +111,11 @@ def in_worker(config: Mapping[str, Any]) -> None:
     threading.Thread(target=_watch, args=(int(config["driver"]), RunFolder(Path(config["run"])).stop), daemon=True).start()
     from trunkline.launch.worker import work
 
-    work(config, ASKED.is_set)
+    TRAINING.set()
+    try:
+        work(config, ASKED.is_set)
+    finally:
+        TRAINING.clear()
 
 
 def _attempt(run: RunFolder) -> int:

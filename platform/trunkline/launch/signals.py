@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 INTERRUPTED = 130
-ASKED = threading.Event()  # in a Ray worker: this rank was asked to stop
+TRAINING, ASKED = threading.Event(), threading.Event()  # in a Ray worker: it trains; it was asked to stop
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -55,5 +55,13 @@ class Signals:
 
 
 def listen() -> None:
-    """In the main thread of a Ray worker: SIGTERM asks this rank to stop. Ray's own handler would end it in mid-step."""
-    signal.signal(signal.SIGTERM, lambda *_: ASKED.set())
+    """In the main thread of a Ray worker: SIGTERM asks it to stop while it trains. Ray's own handler would end it in mid-step."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def take(number: int, frame: FrameType | None) -> None:
+        if TRAINING.is_set():
+            ASKED.set()
+        elif callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, take)
