@@ -12,6 +12,7 @@ import numpy as np
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, noted, refuse
 from trunkline.data.encoding.gold import MISPLACED, Gold, read_answers
 from trunkline.data.rows import Ragged, Rows, Target, beside
+from trunkline.data.spelling import from_bytes, to_bytes
 from trunkline.data.tokenizer import Tokenizer, well_formed
 from trunkline.data.windows import Windows, places, windows
 from trunkline.errors import ConfigError
@@ -84,7 +85,7 @@ class Span(Encoding):
             gold = self._gold(columns, contexts, where)
             spans = _spans(held, plain, gold)
             targets |= _marks(held, token, spans)
-            targets["answers"] = _bytes([json.dumps(own.texts) for own in gold])
+            targets["answers"] = to_bytes([json.dumps(own.texts) for own in gold])
             counts = np.array([not own.lost for own in gold], np.int32)
             notes += _gold_notes(gold, spans, held, plain)
         starts = held.starts
@@ -122,12 +123,12 @@ class Span(Encoding):
         gold = [[1, 0][: len(own)]]
         targets: dict[str, Target] = {
             "positions": Ragged.of([own]),
-            "text": _bytes(["a"]),
+            "text": to_bytes(["a"]),
             "char_starts": Ragged.of([np.maximum(ends - 1, 0)]),
             "char_ends": Ragged.of([ends]),
             "is_start": Ragged.of(gold, np.uint8),
             "is_end": Ragged.of(gold, np.uint8),
-            "answers": _bytes(["[]"]),
+            "answers": to_bytes(["[]"]),
         }
         return self.one_text_rows(encoded, np.ones(1), targets)
 
@@ -137,7 +138,7 @@ class Span(Encoding):
     def records(self, outputs: np.ndarray, targets: Mapping[str, Any]) -> Records:
         """outputs [n, 4]: what the head's `answer` gives. answer [n]: the text, empty for none; answers: tuples of texts."""
         found = self._found(outputs, targets)
-        gold = (tuple(json.loads(text)) for text in _texts(_ragged(targets, "answers")))
+        gold = (tuple(json.loads(text)) for text in from_bytes(_ragged(targets, "answers")))
         return {
             "answer": np.fromiter((text for text, _ in found), object, len(found)),
             "answers": np.fromiter(gold, object, len(found)),
@@ -148,7 +149,7 @@ class Span(Encoding):
         first, last = (_ragged(targets, name) for name in ("char_starts", "char_ends"))
         found = []
         for row, (text, (start, end, score, none)) in enumerate(
-            zip(_texts(_ragged(targets, "text")), outputs.tolist(), strict=True)
+            zip(from_bytes(_ragged(targets, "text")), outputs.tolist(), strict=True)
         ):
             if start == NO_ANSWER or (self.unanswerable and none >= score):
                 found.append(("", -1))
@@ -196,7 +197,7 @@ def _layout(held: Windows, contexts: Sequence[str]) -> tuple[np.ndarray, dict[st
         "positions": _behind_first(positions, starts),
         "char_starts": _behind_first(held.spelled.starts[at], starts),
         "char_ends": _behind_first(held.spelled.ends[at], starts),
-        "text": _bytes([text[:end] for text, end in zip(contexts, last, strict=True)]),
+        "text": to_bytes([text[:end] for text, end in zip(contexts, last, strict=True)]),
     }
 
 
@@ -249,15 +250,6 @@ def _gold_notes(gold: Sequence[Gold], spans: np.ndarray, held: Windows, contexts
         piece = contexts[row][firsts[start] : lasts[stop]].strip()
         notes["answers_widened"] += all(piece != contexts[row][a:b].strip() for a, b in own.places)
     return notes
-
-
-def _bytes(texts: Sequence[str]) -> Ragged:
-    return Ragged.of([np.frombuffer(text.encode(), np.uint8) for text in texts], np.uint8)
-
-
-def _texts(stored: Ragged) -> list[str]:
-    whole = stored.values.tobytes()
-    return [whole[a:b].decode() for a, b in zip(stored.starts[:-1].tolist(), stored.starts[1:].tolist(), strict=True)]
 
 
 def _ragged(targets: Mapping[str, Any], name: str) -> Ragged:
