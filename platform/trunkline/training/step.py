@@ -13,25 +13,33 @@ from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
+from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a step showed, equal on all ranks: mean loss per task [T] float64 (0 where absent) and which were present [T]."""
+    """What a step showed, equal on all ranks.
+
+    losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
+    gradient are numbers; if not, the step was left out. stop: a rank was asked to stop.
+    """
 
     losses: Tensor
     present: Tensor
+    finite: bool = True
+    stop: bool = False
 
 
 class RanksDisagree(TrunklineError):
     """Ranks are about to run different steps, which would mix heads or hang."""
 
 
-def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int) -> Observed:
+def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False) -> Observed:
     """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
 
-    If groups were dealt apart, a look ahead finds their loss first (`cached.py`).
+    If groups were dealt apart, a look ahead finds their loss first (`cached.py`). If a loss or the gradient is not finite on any
+    rank, all ranks leave the step out: no parameter, moment, step count or weighting changes (`guards.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do.
@@ -46,11 +54,14 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int) ->
         scalar, parts = engine.forward(informed(batch.to(engine.device), known[micro]), scale, last=micro == last)
         engine.backward(scalar)
         sums += parts
-    engine.step()
-    torch.distributed.all_reduce(sums)
+    told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    observed = Observed(sums.cpu() / counts.clamp(min=1), counts > 0)
-    weighting.observe(observed.losses, observed.present)
+    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop)
+    if observed.finite:
+        engine.step()
+        weighting.observe(observed.losses, observed.present)
+    else:
+        engine.drop()
     return observed
 
 
