@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.batch import Batch
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
@@ -57,6 +58,20 @@ WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
     "rlw": {"seed": 5},
     "famo": {"lr": 0.5},
     "dtp": {},
+    "gls": {},
+    "imtl_l": {"lr": 0.1},
+    "stch": {},
+    "gradnorm": {"lr": 0.1},
+    "pcgrad": {"seed": 5},
+    "gradvac": {"beta": 0.5},
+    "upgrad": {},
+    "dualproj": {},
+    "mgda": {"every": 2},
+    "imtl_g": {},
+    "aligned_mtl": {"scale": "rmse"},
+    "cagrad": {},
+    "fairgrad": {},
+    "nash_mtl": {},
 }
 
 
@@ -130,6 +145,8 @@ class Run:
     mixes: list[list[list[str]]] = field(default_factory=list)
     state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     saved: dict[str, Any] = field(default_factory=dict)
+    grams: list[Tensor | None] = field(default_factory=list)
+    weights: list[list[float]] = field(default_factory=list)
 
 
 def train(
@@ -145,13 +162,14 @@ def train(
     save_at: int = 0,
     resume: dict[str, Any] | None = None,
     fault: str = "",
+    precision: str = "float32",
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     net = model(dropout)
     if resume:
         net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()}, strict=False)
-    objective = Objective(net, losses())
+    objective = Objective(net, losses(), precision)
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     engine = Engine(objective, net, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=clip)
     flow = stream(rates, sampling=sampling)
@@ -173,6 +191,8 @@ def train(
         set_learning_rates(engine.param_groups, 1.0)
         observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)
         run.losses.append(observed.losses.tolist())
+        run.grams.append(observed.gram)
+        run.weights.append(mixer.coefficients().tolist())
         run.rows.append(packs.rows)
         run.micro_batches.append(len(packs.batches))
         run.mixes.append([[t for t, part in batch.tasks.items() if not part.dummy] for batch in packs.batches])
@@ -216,21 +236,26 @@ def reference(units: list[Unit], *, clip: float | None = 1.0, net: MultiTask | N
     made = tables()
     batch = pack(units, made, seed=0)
     out = net(batch)
-    total = torch.zeros(())
-    for (task, part), weight in zip(batch.tasks.items(), WEIGHTS, strict=True):
-        if part.dummy:
-            continue
-        if task == "score":
-            value = F.mse_loss(out[task], part.targets["target"])
-        elif task == "rank":
-            value = _ranking(out[task], part.targets["key"])
-        else:
-            value = F.cross_entropy(out[task], part.targets["labels"].long())
-        total = total + weight * value
-    total.backward()
+    values = task_values(batch, out)
+    sum(weight * values[task] for task, weight in zip(TASKS, WEIGHTS, strict=True) if task in values).backward()
     if clip:
         nn.utils.clip_grad_norm_(net.parameters(), clip)
     return {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in net.named_parameters()}
+
+
+def task_values(batch: Batch, out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean loss of each task present in one pack, by plain torch."""
+    found = {}
+    for task, part in batch.tasks.items():
+        if part.dummy:
+            continue
+        if task == "score":
+            found[task] = F.mse_loss(out[task], part.targets["target"])
+        elif task == "rank":
+            found[task] = _ranking(out[task], part.targets["key"])
+        else:
+            found[task] = F.cross_entropy(out[task], part.targets["labels"].long())
+    return found
 
 
 def _ranking(vectors: Tensor, keys: Tensor) -> Tensor:

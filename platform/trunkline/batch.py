@@ -166,8 +166,20 @@ class Weighting(Protocol):
         """One factor per task for this step's backward, float32 [T] on the CPU, in the model's head order."""
         ...
 
+    @property
+    def needs_gram(self) -> bool:
+        """Whether `see` is to be called after this step's backward, which then costs a little more."""
+        ...
+
+    def see(self, gram: Tensor) -> None:
+        """Before `observe`: inner products [T, T] of the gradients of the tasks' mean losses, without coefficients.
+
+        Step-global, float64 on the CPU, equal on all ranks; 0 in the row and column of a task that shows no gradient.
+        """
+        ...
+
     def observe(self, losses: Tensor, present: Tensor) -> None:
-        """Step-global mean losses [T] and which tasks had targets in the step [T] bool; equal on all ranks."""
+        """Step-global mean losses [T] and which tasks had targets and a finite loss in the step [T] bool; equal on all ranks."""
         ...
 
     def state(self) -> dict[str, object]: ...

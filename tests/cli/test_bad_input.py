@@ -165,6 +165,22 @@ def test_a_wrong_sampling_ends_with_3_at_its_line_before_a_row_is_read(sampling,
     assert not Path(".trunkline", "store").exists()
 
 
+WEIGHTINGS = {
+    "{kind: mgda}": r"weighting\.kind: weighs the gradients of tasks .*, and there is one task, 'one'\. Take static",
+    "{kind: stch, mu: 0}": r"weighting\.mu: must be a finite number above 0, found 0",
+    "{kind: dwa, window: 0}": r"weighting\.window: must be a whole number of steps",
+}
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_wrong_weighting_ends_with_3_at_its_line_before_a_row_is_read(weighting, project, capsys):
+    Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", f"weighting: {weighting}"))
+    Path("tasks/one/rows.jsonl").write_text("no row is read")
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
+    assert re.match(rf"error: recipes/r\.yaml:5:\d+: {WEIGHTINGS[weighting]}", capsys.readouterr().err)
+    assert not Path(".trunkline", "store").exists()
+
+
 def test_what_only_sizes_can_tell_of_a_sampling_has_its_line_too(project, capsys):
     for sampling, said in (
         ("{kind: expression, rates: {one: log(size - 120)}}", "sampling.rates.one: 'log(size - 120)' is undefined at step 1"),

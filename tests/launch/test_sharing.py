@@ -176,6 +176,14 @@ def test_kinds_that_change_tokens_and_losses_that_couple_rows_can_not_share(tmp_
     assert "the loss of 'tags' wants 16 rows together" in refused(recipe, 3, capsys)
 
 
+def test_a_weighting_that_tells_gradients_apart_by_rows_refuses_shared_ones(tmp_path: Path, capsys: Captured) -> None:
+    recipe = write_project(tmp_path)
+    recipe.write_text(recipe.read_text() + "weighting: {kind: pcgrad}\n")
+    said = refused(recipe, 3, capsys)
+    assert "weighting: weighting 'pcgrad' tells the tasks' gradients apart by their rows, and 'score' and" in said
+    assert "Take a weighting that reads losses only" in said
+
+
 def test_rows_set_aside_task_by_task_can_not_be_shared(tmp_path: Path, capsys: Captured) -> None:
     recipe = write_project(tmp_path)
     change(tmp_path, "topic", "{format: jsonl,", "{format: jsonl, on_bad: quarantine,")

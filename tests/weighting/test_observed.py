@@ -14,6 +14,7 @@ from trunkline.registry import WEIGHTINGS
 
 TASKS = ("a", "b", "c")
 KINDS = {"scaled": {}, "dwa": {"window": 2}, "rlw": {"seed": 3}, "famo": {"lr": 0.5}, "dtp": {}}
+KINDS |= {"gls": {}, "imtl_l": {"lr": 0.1}, "stch": {"mu": 2.0}}
 by_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -118,6 +119,30 @@ def test_dtp_leaves_a_task_that_is_learned_and_bounds_one_that_is_hopeless() -> 
     assert 1 < hopeless < 30
 
 
+def test_gls_makes_every_scaled_loss_the_geometric_mean_and_its_gradient_that_of_the_product() -> None:
+    weighting = observe(make("gls"), [8.0, 1.0, None])
+    assert weighting.coefficients().tolist() == pytest.approx([8**0.5 / 8, 8**0.5, 1.0])
+    losses = torch.tensor([8.0, 1.0, 27.0], dtype=torch.float64, requires_grad=True)
+    (3 * losses.prod() ** (1 / 3)).backward()
+    assert observe(weighting, losses.tolist()).coefficients().tolist() == pytest.approx(losses.grad.tolist())
+
+
+def test_stch_is_the_gradient_of_its_paper_s_maximum() -> None:
+    losses = torch.tensor([1.0, 3.0, 0.5], dtype=torch.float64, requires_grad=True)
+    (3 * 2.0 * torch.logsumexp(losses / 2.0, 0)).backward()
+    assert observe(make("stch"), losses.tolist()).coefficients().tolist() == pytest.approx(losses.grad.tolist())
+    sharp = observe(make("stch", mu=0.01), [1.0, 3.0, 0.5]).coefficients()
+    assert sharp.tolist() == pytest.approx([0.0, 3.0, 0.0])
+
+
+def test_imtl_l_steps_down_its_slope_and_settles_where_every_scaled_loss_is_1() -> None:
+    # s = 0: slopes 0.5 - 1 and min(4 - 1, 1)
+    weighting = observe(make("imtl_l", (1.0, 1.0), lr=0.1), [0.5, 4.0])
+    assert weighting.coefficients().tolist() == pytest.approx([math.exp(0.05), math.exp(-0.1)])
+    settled = observe(make("imtl_l", lr=0.1), *[[4.0, 0.25, 1e6]] * 400)
+    assert (settled.coefficients() * torch.tensor([4.0, 0.25, 1e6])).tolist() == pytest.approx([1.0, 1.0, 1.0], rel=0.1)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "rlw"])
 def test_only_tasks_present_move(kind: str) -> None:
     weighting = observe(make(kind), [2.0, 3.0, 1.0], [1.0, 2.0, 3.0], [1.5, 1.0, 2.0])
@@ -153,10 +178,11 @@ def test_state_through_json_continues_exactly_and_without_it_does_not(kind: str)
     straight = observe(make(kind), [3.0, 0.1, None], [2.0, 0.3, None], [1.0, 0.2, 4.0])
     resumed, fresh = make(kind), make(kind)
     resumed.load_state(json.loads(json.dumps(straight.state())))
+    differs = not torch.equal(straight.coefficients(), fresh.coefficients())
     for weighting in (straight, resumed, fresh):
         observe(weighting, [2.0, 0.3, 1.0], [1.0, None, 0.5])
     assert torch.equal(straight.coefficients(), resumed.coefficients())
-    assert not torch.equal(straight.coefficients(), fresh.coefficients())
+    assert differs or not torch.equal(straight.coefficients(), fresh.coefficients())
 
 
 @pytest.mark.parametrize(
@@ -173,6 +199,8 @@ def test_state_through_json_continues_exactly_and_without_it_does_not(kind: str)
         ("famo", {"decay": float("inf")}),
         ("dtp", {"focus": True}),
         ("dtp", {"rate": 1.5}),
+        ("imtl_l", {"lr": 0}),
+        ("stch", {"mu": -1.0}),
     ],
 )
 def test_settings_out_of_range_are_refused(kind: str, settings: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.losses.base import Loss
+from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
@@ -33,7 +34,7 @@ from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
 
-SAMPLING_KEY = re.compile(r"(sampling(?:\.\w+)*):? ")
+PART_KEY = re.compile(r"((?:sampling|weighting)(?:\.\w+)*):? ")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping
     settings = recipe.train
     counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
     sampler = make_sampler(recipe, counts, means)
-    with _of_sampling(recipe):
+    with _of(recipe, "sampling"):
         sampler.check()
     return Stream(
         sizes,
@@ -134,29 +135,51 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping
 def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
     """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet."""
     horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
-    with _of_sampling(recipe):
+    with _of(recipe, "sampling"):
         sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
     return sampler
 
 
 @contextlib.contextmanager
-def _of_sampling(recipe: Recipe) -> Iterator[None]:
-    """What a sampler refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
+def _of(recipe: Recipe, section: str) -> Iterator[None]:
+    """What a part refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
     try:
         yield
     except ConfigError as error:
-        said = SAMPLING_KEY.match(error.message)
-        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else ["sampling"]
+        said = PART_KEY.match(error.message)
+        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else [section]
         raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
 
 
 def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
-    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'."""
+    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'.
+
+    Raises ConfigError for what the weighting refuses, and where tasks share rows whose gradients it would tell apart.
+    """
     stated = {use.task: use.weight for use in recipe.tasks}
     said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
     weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
-    made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
+    with _of(recipe, "weighting"):
+        made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
+    guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
+    if made.needs_gram and guest is not None:
+        raise ConfigError(
+            f"weighting '{recipe.weighting.kind}' tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' "
+            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), or give each task rows of its own.",
+            where=recipe.where("weighting"),
+        )
     return made
+
+
+def check_probes(recipe: Recipe, weighting: Weighting, trunk: Trunk) -> None:
+    """Raises ConfigError for a weighting that compares gradients on layers which the trunk does not name."""
+    if weighting.needs_gram and not trunk.probes:
+        raise ConfigError(
+            f"weighting '{recipe.weighting.kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
+            f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take a weighting that reads losses only, or "
+            "another trunk.",
+            where=recipe.where("weighting"),
+        )
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.assemble import check_probes, make_model, make_sampler, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.teacher import taught
@@ -99,6 +99,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     cards = load_cards(recipe, catalog)
     hosts = [name for name in cards if name not in owners(cards, "rows_of")]
     make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
     tokenizer = run_tokenizer(recipe, cards, sources, store, say)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
@@ -108,8 +109,9 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_kinds(cards, encodings, {name: loss.group for name, loss in losses.items()})
     for name, card in cards.items():
         make_metrics(card, encodings[name])
-    make_weighting(recipe, cards)
-    _try_losses(make_model(recipe, cards, encodings, tokenizer), losses, encodings, cards)
+    model = make_model(recipe, cards, encodings, tokenizer)
+    check_probes(recipe, weighting, model.trunk)
+    _try_losses(model, losses, encodings, cards)
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
     jobs = [

@@ -26,6 +26,19 @@ class Trunk(nn.Module):
     @abstractmethod
     def embeddings(self) -> nn.Module: ...
 
+    @property
+    def probes(self) -> list[nn.Linear]:
+        """Layers on which the tasks' gradients may be compared; none if the trunk knows no such layers.
+
+        Rows must lie apart from their input to the loss: a token of one row has no part in another's gradient.
+        """
+        return []
+
+    def by_token(self, batch: Batch, states: Tensor) -> Tensor:
+        """What a probe layer read or gave for this pack, one line for each of its tokens [N, d]."""
+        del batch
+        return states.flatten(0, -2)
+
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor: ...
 

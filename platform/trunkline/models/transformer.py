@@ -87,6 +87,16 @@ class Transformer(Trunk):
         found: nn.Module = self.encoder.get_input_embeddings()
         return found
 
+    @property
+    def probes(self) -> list[nn.Linear]:
+        """The linear layers of the last block."""
+        blocks: nn.Module = max((part for part in self.encoder.modules() if isinstance(part, nn.ModuleList)), key=len)[-1]
+        return [part for part in blocks.modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
+
+    def by_token(self, batch: Batch, states: Tensor) -> Tensor:
+        flat = states.flatten(0, -2)
+        return flat if self.packed else flat[_place(batch)]
+
     def forward(self, batch: Batch) -> Tensor:
         if not self.packed:
             return self._padded(batch)
@@ -102,8 +112,7 @@ class Transformer(Trunk):
         """The fallback: rows padded to the longest, outputs packed again. Costs the padding."""
         assert batch.sight is None, "padded rows are read whole"
         num_rows, longest = len(batch.row_lengths), int(batch.row_lengths.max())
-        row = torch.repeat_interleave(torch.arange(num_rows, device=batch.tokens.device), torch.diff(batch.row_starts))
-        place = row * longest + batch.positions  # where each token lies in [R, L], flat
+        place = _place(batch)
 
         def spread(flat: Tensor, fill: int) -> Tensor:
             return flat.new_full((num_rows * longest,), fill).index_copy(0, place, flat).view(num_rows, longest)
@@ -127,6 +136,13 @@ class Transformer(Trunk):
     def describe(self) -> dict[str, Any]:
         """The keyword arguments with which `build` opens this trunk again from a model folder."""
         return {"kind": "transformer", "pretrained": ".", "packed": self.packed}
+
+
+def _place(batch: Batch) -> Tensor:
+    """Where each token [N] lies in rows padded to the longest [R, L], flat."""
+    rows = torch.arange(len(batch.row_lengths), device=batch.tokens.device)
+    row = torch.repeat_interleave(rows, torch.diff(batch.row_starts), output_size=batch.num_tokens)
+    return row * int(batch.row_lengths.max()) + batch.positions
 
 
 def _first_position(encoder: nn.Module) -> int:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.batch import ROW_WEIGHT, Batch
+from trunkline.models.base import Trunk
+from trunkline.models.multitask import MultiTask
 
 LossModule = nn.Module
 
@@ -34,6 +36,12 @@ class Objective(nn.Module):
         outputs = self.outputs(batch)
         sums = torch.stack([self._sum(number, outputs[task], batch) for number, task in enumerate(self.tasks)])
         return (sums * factors).sum(), sums.detach()
+
+    @property
+    def trunk(self) -> Trunk:
+        """The part all tasks share."""
+        assert isinstance(self.model, MultiTask)
+        return self.model.trunk
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         """What every head gives, by task."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
+from trunkline.training.gram import Probe
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 
@@ -22,13 +24,15 @@ class Observed:
     """What a step showed, equal on all ranks.
 
     losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
-    gradient are numbers; if not, the step was left out. stop: a rank was asked to stop.
+    gradient are numbers; if not, the step was left out. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
+    the tasks' gradients, where the weighting asked for it and the step was taken.
     """
 
     losses: Tensor
     present: Tensor
     finite: bool = True
     stop: bool = False
+    gram: Tensor | None = None
 
 
 class RanksDisagree(TrunklineError):
@@ -45,23 +49,31 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, st
     gradients are plain sums: no division by ranks or micro-batches is left to do.
     """
     agree(packs)
-    scale = factors(weighting.coefficients(), packs.counts).to(engine.device)
+    coefficients = weighting.coefficients()
+    scale = factors(coefficients, packs.counts).to(engine.device)
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
+    carried = coefficients.float().to(engine.device) * engine.world
+    probe = Probe(engine.module.trunk, len(packs.counts)) if weighting.needs_gram else None
     last = len(packs.batches) - 1
     known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
     for micro, batch in enumerate(packs.batches):
         seed_dropout(seed, packs.step, micro)
-        scalar, parts = engine.forward(informed(batch.to(engine.device), known[micro]), scale, last=micro == last)
-        engine.backward(scalar)
+        batch = informed(batch.to(engine.device), known[micro])
+        with probe.watching(batch, carried) if probe else contextlib.nullcontext():
+            scalar, parts = engine.forward(batch, scale, last=micro == last)
+            engine.backward(scalar)
         sums += parts
     told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop)
-    if observed.finite:
-        engine.step()
-        weighting.observe(observed.losses, observed.present)
-    else:
+    gram = probe.gram() if probe and told.finite else None
+    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, gram)
+    if not observed.finite:
         engine.drop()
+        return observed
+    engine.step()
+    if gram is not None:
+        weighting.see(gram)
+    weighting.observe(observed.losses, observed.present)
     return observed
 
 

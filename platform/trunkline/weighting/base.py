@@ -11,6 +11,8 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError
 
+SMALLEST = 1e-8  # the least loss, where one is divided by or its logarithm taken
+
 
 class Weighting(ABC):
     """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each."""
@@ -23,8 +25,17 @@ class Weighting(ABC):
     def coefficients(self) -> Tensor:
         """Factors of this step's backward, float64 [T] on the CPU."""
 
+    @property
+    def needs_gram(self) -> bool:
+        """Whether this step's Gram matrix is worth its cost."""
+        return False
+
+    def see(self, gram: Tensor) -> None:
+        """Before `observe`, if the step began with `needs_gram`: products [T, T] of the tasks' gradients, coefficients not in."""
+        del gram
+
     def observe(self, losses: Tensor, present: Tensor) -> None:
-        """Step-global mean losses [T] and which tasks had targets [T] bool, equal on all ranks."""
+        """Step-global mean losses [T] and which tasks had targets and a finite loss [T] bool, equal on all ranks."""
         del losses, present
 
     def state(self) -> dict[str, object]:

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from trunkline.registry import WEIGHTINGS
-from trunkline.weighting.base import Weighting, positive
-
-SMALLEST = 1e-8
+from trunkline.weighting.base import SMALLEST, Weighting, positive
 
 
 @WEIGHTINGS.register("famo")

@@ -1,0 +1,93 @@
+"""The small world of `laws` looked at by its gradients: plain torch's, and the probe with a mistake in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import laws
+from trunkline.batch import Batch
+from trunkline.data.packing import pack
+from trunkline.data.stream import Unit
+from trunkline.training import step as steps
+from trunkline.training.gram import Probe
+
+
+def stacked(units: list[Unit], net: Any = None) -> Tensor:
+    """Each task's gradient on the probe layers [T, P] by autograd, task by task, one pack, no engine; 0 for an absent task."""
+    net = net or laws.model()
+    weights = [layer.weight for layer in net.trunk.probes]
+    batch = pack(units, laws.tables(), seed=0)
+    values = laws.task_values(batch, net(batch))
+    rows = []
+    for task in laws.TASKS:
+        if task in values:
+            found = torch.autograd.grad(values[task], weights, retain_graph=True)
+        else:
+            found = [torch.zeros_like(weight) for weight in weights]
+        rows.append(torch.cat([gradient.flatten() for gradient in found]))
+    return torch.stack(rows).double()
+
+
+class RankLocal(Probe):
+    """Every rank keeps what it saw."""
+
+    def reduced(self, gradients: Tensor) -> Tensor:
+        return gradients
+
+
+class GramSummed(Probe):
+    """Gram matrices are added up over ranks in place of gradients."""
+
+    def reduced(self, gradients: Tensor) -> Tensor:
+        return gradients
+
+    def gram(self) -> Tensor:
+        found = super().gram()
+        torch.distributed.all_reduce(found)
+        return found
+
+
+class Weighted(Probe):
+    """Gradients already carry w_t."""
+
+    def watching(self, batch: Batch, carried: Tensor) -> Any:
+        return super().watching(batch, carried / torch.tensor(laws.WEIGHTS))
+
+
+class MeanOfMeans(Probe):
+    """The mean gradient of every micro-batch counts alike, 2 on each of 2 ranks; what was divided by is each task's count."""
+
+    def watching(self, batch: Batch, carried: Tensor) -> Any:
+        local = torch.tensor([max(part.num_targets, 1) for part in batch.tasks.values()])
+        whole = local.clone()
+        torch.distributed.all_reduce(whole)
+        return super().watching(batch, carried * local * 4 / (2 * whole))
+
+
+class Summed(Probe):
+    """Divided by the whole factor, coefficient / count: the gradient of the sum."""
+
+    def watching(self, batch: Batch, carried: Tensor) -> Any:
+        return super().watching(batch, carried / torch.tensor([max(part.num_targets, 1) for part in batch.tasks.values()]))
+
+
+class WorldForgotten(Probe):
+    """The engine's factor is left in."""
+
+    def watching(self, batch: Batch, carried: Tensor) -> Any:
+        return super().watching(batch, carried / torch.distributed.get_world_size())
+
+
+FAULTS = {kind.__name__: kind for kind in (RankLocal, GramSummed, Weighted, MeanOfMeans, Summed, WorldForgotten)}
+
+
+def train(number: int, fault: str = "", **settings: Any) -> laws.Run:
+    """`laws.train` under one of the mistakes above."""
+    kept, steps.Probe = steps.Probe, FAULTS.get(fault, Probe)
+    try:
+        return laws.train(number, **settings)
+    finally:
+        steps.Probe = kept
