@@ -83,7 +83,7 @@ def test_a_run_cut_off_goes_on(bench: Bench, tmp_path: Path, monkeypatch: pytest
     whole = json.loads((tmp_path / "topic.json").read_text())
     text = bench.recipe_path.read_text()
 
-    def stop(self: worker.Worker) -> None:
+    def stop(self: worker.Worker, *_: object) -> None:
         raise RuntimeError("cut off")
 
     with monkeypatch.context() as patch:
