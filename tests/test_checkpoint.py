@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +145,66 @@ def test_a_save_killed_anywhere_leaves_the_previous_one_and_can_be_repeated(
     write(tmp_path, 200)
     again, _ = checkpoint.newest(tmp_path)
     assert again is not None and again.step == 200
+
+
+# Point -> the step that is restored after a save of step 300 was killed there, and a prune of step 100 behind it.
+POINTS = {
+    "checkpoint.before_shard": 200,
+    "checkpoint.before_manifest": 200,
+    "checkpoint.after_manifest": 200,
+    "checkpoint.after_rename": 200,
+    "checkpoint.after_commit": 300,
+    "checkpoint.during_prune": 300,
+}
+
+
+def killed_at(root: Path, point: str) -> int:
+    """Saves step 300 and removes step 100 in a process that is killed at the point; how the process ended."""
+    child = os.fork()
+    if child == 0:
+        os.environ["TRUNKLINE_CRASH_AT"] = point
+        write(root, 300)
+        checkpoint.prune(root, 2)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_process_killed_at_a_named_point_leaves_a_whole_checkpoint_and_what_is_torn_is_removed(
+    tmp_path: Path, point: str
+) -> None:
+    for step in (100, 200):
+        write(tmp_path, step)
+    assert killed_at(tmp_path, point) == -signal.SIGKILL
+    restored, passed = checkpoint.newest(tmp_path)
+    assert restored is not None and not passed and restored.step == POINTS[point]
+    checkpoint.tidy(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(checkpoint.committed(tmp_path))
+    assert len(checkpoint.committed(tmp_path)) >= 2
+    write(tmp_path, 300)
+    assert checkpoint.load(tmp_path / "step-00000300").step == 300
+
+
+def test_without_the_variable_or_at_another_point_or_time_nobody_is_killed(tmp_path: Path) -> None:
+    for point in ("", "checkpoint", "checkpoint.after_commit:2"):
+        assert killed_at(tmp_path / (point or "none"), point) == 0
+
+
+def test_a_commit_written_too_early_is_found_by_killing_it_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = checkpoint._write
+
+    def early(path: Path, content: bytes) -> dict[str, object]:
+        if path.name == "manifest.json":
+            final = tmp_path / "step-00000300"
+            final.mkdir()
+            (final / "COMMIT").write_text("")
+        return real(path, content)
+
+    write(tmp_path, 200)
+    monkeypatch.setattr(checkpoint, "_write", early)
+    assert killed_at(tmp_path, "checkpoint.after_manifest") == -signal.SIGKILL
+    _, passed = checkpoint.newest(tmp_path)
+    assert [item.path.name for item in passed] == ["step-00000300"]
 
 
 def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from benchmarks.quality.cells import TOGETHER, Bench
-from benchmarks.quality.table import markdown, table
+from benchmarks.quality.table import markdown, table, written
 
 from small_project import write_project
 from trunkline.errors import UsageError
 
+ROOT = Path(__file__).parent.parent
 FLOORS = """
 alone: {tokens_per_step: 64}
 tasks:
@@ -82,7 +83,7 @@ def test_a_run_cut_off_goes_on(bench: Bench, tmp_path: Path, monkeypatch: pytest
     whole = json.loads((tmp_path / "topic.json").read_text())
     text = bench.recipe_path.read_text()
 
-    def stop(self: worker.Worker) -> None:
+    def stop(self: worker.Worker, *_: object) -> None:
         raise RuntimeError("cut off")
 
     with monkeypatch.context() as patch:
@@ -95,3 +96,12 @@ def test_a_run_cut_off_goes_on(bench: Bench, tmp_path: Path, monkeypatch: pytest
     assert any(line.startswith("resuming") for line in said) and again is not None
     assert [row["metrics"] for row in again["tasks"]] == [row["metrics"] for row in whole["tasks"]]
     assert text == bench.recipe_path.read_text() and trunkline.__version__
+
+
+@pytest.mark.parametrize("name", ["core12"])
+def test_the_page_shows_the_stored_table_and_a_changed_figure_is_found(name: str) -> None:
+    page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    assert written(page, name, found) == page
+    found["tasks"][0]["together"] += 0.01
+    assert written(page, name, found) != page

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 from benchmarks.quality.cells import Bench
-from benchmarks.quality.table import markdown, table
+from benchmarks.quality.table import markdown, table, written
 
 
 def main(
@@ -21,13 +21,16 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Only these cells: together, or a task.")] = None,
     train: Annotated[bool, typer.Option(help="Train what is missing; else only write the table.")] = True,
 ) -> None:
-    """Trains what is missing and writes benchmarks/results/NAME.json; the table goes to stdout."""
+    """Trains what is missing, writes benchmarks/results/NAME.json and the table in docs/quality.md; it goes to stdout too."""
     bench = Bench(Path(__file__).parent, name)
     for cell in bench.cells() if train else ():
         if not only or cell in only:
             bench.run(cell, lambda line: typer.echo(line, err=True))
     found = table(bench)
     bench.summary.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    page = Path(__file__).parents[2] / "docs" / "quality.md"
+    if f"<!-- {name}:start -->" in page.read_text(encoding="utf-8"):
+        page.write_text(written(page.read_text(encoding="utf-8"), name, found), encoding="utf-8")
     typer.echo(markdown(found))
 
 

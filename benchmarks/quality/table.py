@@ -55,3 +55,10 @@ def markdown(found: dict[str, Any]) -> str:
 
 def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def written(page: str, name: str, found: dict[str, Any]) -> str:
+    """The page with the table of this name made anew, between its two markers."""
+    start, end = f"<!-- {name}:start -->\n", f"\n<!-- {name}:end -->"
+    before, rest = page.split(start)
+    return before + start + markdown(found) + end + rest.split(end)[1]

@@ -80,6 +80,7 @@ def save(
     if rank == 0:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+    durable.crash_point("checkpoint.before_shard")
     world = len(gather(None))
     shard = f"tensors-{rank:05d}-of-{world:05d}.safetensors"
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -89,16 +90,20 @@ def save(
         document = {"schema_version": SCHEMA_VERSION, "step": step, **state}
         texts = {**files, STATE: json.dumps(document, indent=1, sort_keys=True)}
         entries |= {name: _write(folder / name, text.encode()) for name, text in texts.items()}
+        durable.crash_point("checkpoint.before_manifest")
         manifest = json.dumps(
             {"schema_version": SCHEMA_VERSION, "step": step, "files": entries}, indent=1, sort_keys=True
         ).encode()
         _write(folder / MANIFEST, manifest)
+        durable.crash_point("checkpoint.after_manifest")
         durable.sync(folder)
         shutil.rmtree(final, ignore_errors=True)  # an uncommitted or damaged one of the same step
         os.rename(folder, final)
         durable.sync(root)
+        durable.crash_point("checkpoint.after_rename")
         _write(final / COMMIT, hashlib.sha256(manifest).hexdigest().encode())
         durable.sync(final)
+        durable.crash_point("checkpoint.after_commit")
     gather(None)
     return final
 
@@ -171,8 +176,17 @@ def prune(root: Path, keep_last: int, keep: Iterable[int] = ()) -> list[Path]:
     gone = [path for path in committed(root)[max(1, keep_last) :] if path.name not in wanted]
     for path in gone:
         (path / COMMIT).unlink()
+        durable.crash_point("checkpoint.during_prune")
         shutil.rmtree(path)
     return gone
+
+
+def tidy(root: Path) -> list[Path]:
+    """Removes what a killed save or prune left behind, which counts for nothing. Only while nobody saves. Returns it."""
+    left = [path for path in (*root.glob(".step-*.tmp"), *root.glob("step-*")) if not (path / COMMIT).is_file()]
+    for path in left:
+        shutil.rmtree(path)
+    return left
 
 
 def name_of(step: int) -> str:

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import signal
 from pathlib import Path
+
+CRASH_AT = "TRUNKLINE_CRASH_AT"
+_passed: collections.Counter[str] = collections.Counter()
+
+
+def crash_point(name: str) -> None:
+    """Where a process may be killed, so that a test can kill it there; nothing happens unless the environment asks for it.
+
+    TRUNKLINE_CRASH_AT=name kills it as SIGKILL does when it comes by, name:n when it comes by for the n-th time.
+    """
+    wanted, _, times = os.environ.get(CRASH_AT, "").partition(":")
+    if wanted == name:
+        _passed[name] += 1
+        if _passed[name] == int(times or 1):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def sync(path: Path) -> None:

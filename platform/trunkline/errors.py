@@ -97,6 +97,13 @@ class Diverged(TrunklineError):
     kind = "diverged"
 
 
+class Stopped(TrunklineError):
+    """Training was asked to stop, and did so after a step, with a checkpoint."""
+
+    exit_code = 75
+    kind = "stopped"
+
+
 class Problems:
     """Collects several mistakes so that they are reported together.
 

@@ -17,8 +17,6 @@ from trunkline.data.packing import pack
 from trunkline.models.transformer import Transformer
 from trunkline.training.gram import Probe
 from trunkline.training.objective import Objective, factors
-from trunkline.training.step import Observed, tell
-from trunkline.weighting.famo import FAMO
 from trunkline.weighting.gram import ordered
 
 CLOSE = 1e-5
@@ -174,15 +172,3 @@ def test_a_task_that_shares_rows_is_no_case_for_the_probe() -> None:
     shared = Batch(batch.tokens, batch.positions, batch.segments, batch.row_starts, batch.row_lengths, parts)
     with pytest.raises(AssertionError, match="share rows"):
         probed(laws.model(), shared, torch.ones(5))
-
-
-@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_teaches_a_weighting_nothing(odd: float) -> None:
-    weighting, beside = (FAMO(("a", "b"), [1.0, 1.0], lr=0.5) for _ in range(2))
-    for losses in ([2.0, 3.0], [1.0, 3.0]):
-        for each in (weighting, beside):
-            tell(each, Observed(torch.tensor(losses).double(), torch.tensor([True, True])))
-    tell(weighting, Observed(torch.tensor([odd, 2.0]).double(), torch.tensor([True, True])))
-    tell(beside, Observed(torch.tensor([0.0, 2.0]).double(), torch.tensor([False, True])))
-    assert weighting.state() == beside.state()
-    assert torch.isfinite(weighting.coefficients()).all()

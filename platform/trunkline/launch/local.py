@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trunkline.build.prepare import prepare, project_folder
 from trunkline.config import Recipe, load_recipe
-from trunkline.errors import UsageError
+from trunkline.errors import Stopped, UsageError
 from trunkline.launch.ray_train import embedded_ray, run_with_ray
 from trunkline.launch.runs import RunFolder, RunLock, find_run, new_run
+from trunkline.launch.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def train(
             except KeyboardInterrupt:
                 tell(f"stopped. It goes on from its newest checkpoint with: trunkline train {path} --resume {run.run_id}")
                 raise
+            except Stopped as error:
+                raise Stopped(f"{error.message} It goes on with: trunkline train {path} --resume {run.run_id}") from error
     return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
 
 
@@ -93,18 +97,34 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
         watcher.start()
     try:
         if in_process:
-            run_here(run, recipe)
+            asked = threading.Event()
+            with _stoppable(asked.set):
+                run_here(run, recipe, asked.is_set)
         else:
-            with embedded_ray(recipe):
+            run.stop.unlink(missing_ok=True)
+            with embedded_ray(recipe), _stoppable(run.stop.touch):
                 run_with_ray(run, recipe)
     finally:
+        run.stop.unlink(missing_ok=True)
         stop.set()
         if show:
             watcher.join(timeout=10)
             sys.stderr.flush()
 
 
-def run_here(run: RunFolder, recipe: Recipe) -> None:
+@contextlib.contextmanager
+def _stoppable(ask: Callable[[], object]) -> Iterator[None]:
+    """Signals ask the run to stop; one that stops on Ctrl-C raises KeyboardInterrupt, otherwise Stopped."""
+    with Signals(ask) as signals:
+        try:
+            yield
+        except Stopped:
+            if signals.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+
+def run_here(run: RunFolder, recipe: Recipe, asked: Callable[[], bool]) -> None:
     """The worker function in this process, as the only rank; for tests, debugging and small runs."""
     import torch
 
@@ -119,6 +139,6 @@ def run_here(run: RunFolder, recipe: Recipe) -> None:
         torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
     threads = torch.get_num_threads()
     try:
-        work({"run": str(run.path), "cpus": recipe.workers.cpus})
+        work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
     finally:
         torch.set_num_threads(threads)

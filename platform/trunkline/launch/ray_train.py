@@ -8,14 +8,17 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from trunkline.config import Recipe
 from trunkline.errors import EnvironmentProblem, TrunklineError
 from trunkline.launch.runs import RunFolder
+from trunkline.launch.signals import ASKED, TRAINING
 from trunkline.monitor.jsonl import Jsonl
 
+WATCH_S = 0.25
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
 ENVIRONMENT = {
@@ -62,7 +65,8 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
     """
     for attempt in range(RESTARTS + 1):
         try:
-            _trainer(run, recipe).fit()
+            with ThreadPoolExecutor(1) as aside:  # in the main thread Ray would take SIGINT for itself
+                aside.submit(_trainer(run, recipe).fit).result()
             return
         except Exception as error:
             cause = _cause(error)
@@ -75,14 +79,16 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
 
 def _trainer(run: RunFolder, recipe: Recipe) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from trunkline.launch.ray_backend import ListeningConfig
 
     workers = recipe.workers
     each = {"CPU": workers.cpus, "GPU": workers.gpus}
     return TorchTrainer(
         in_worker,
         train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
-        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=600),
+        torch_config=ListeningConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=600),
         scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=each),
         run_config=RunConfig(
             name=f"{run.run_id}-a{_attempt(run)}",
@@ -102,10 +108,14 @@ def in_worker(config: Mapping[str, Any]) -> None:
         import torch
 
         torch.cuda.set_device(ray.train.torch.get_device())
-    threading.Thread(target=_leave_with, args=(int(config["driver"]),), daemon=True).start()
+    threading.Thread(target=_watch, args=(int(config["driver"]), RunFolder(Path(config["run"])).stop), daemon=True).start()
     from trunkline.launch.worker import work
 
-    work(config)
+    TRAINING.set()
+    try:
+        work(config, ASKED.is_set)
+    finally:
+        TRAINING.clear()
 
 
 def _attempt(run: RunFolder) -> int:
@@ -114,10 +124,15 @@ def _attempt(run: RunFolder) -> int:
     return 1 + (len([path for path in folder.iterdir() if path.is_dir()]) if folder.is_dir() else 0)
 
 
-def _leave_with(driver: int) -> None:
-    """Ends this worker when its driver on the same machine is gone: an orphan must not write into a resumed run."""
+def _watch(driver: int, stop: Path) -> None:
+    """Ends this worker when its driver on the same machine is gone: an orphan must not write into a resumed run.
+
+    stop: the file by which the driver asks it to stop.
+    """
     while True:
-        time.sleep(1)
+        time.sleep(WATCH_S)
+        if stop.exists():
+            ASKED.set()
         if not Path(f"/proc/{driver}").exists():
             os._exit(1)
 

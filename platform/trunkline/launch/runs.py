@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def stop(self) -> Path:
+        """While this file is there, workers stop after their step."""
+        return self.path / "stop"
+
+    @property
     def finished(self) -> bool:
         return self.result.is_file()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
 from trunkline.build.model import write_model
 from trunkline.data.dealing import Step
+from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
 from trunkline.models.multitask import owner
@@ -23,16 +25,20 @@ from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
 from trunkline.training.engine import Engine
+from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
 from trunkline.training.optim import Schedule, parameter_groups
 
 Entries = dict[str, dict[str, torch.Tensor]]
 
 
-def work(config: Mapping[str, Any]) -> None:
-    """The whole of one rank. config: {run: its folder, cpus: torch threads}. The process group exists."""
+def work(config: Mapping[str, Any], asked: Callable[[], bool]) -> None:
+    """The whole of one rank. config: {run: its folder, cpus: torch threads}. The process group exists.
+
+    asked: whether this rank was asked to stop; then all ranks do after their step, and raise Stopped.
+    """
     torch.set_num_threads(int(config["cpus"]))  # Ray starts its workers with one
-    Worker(RunFolder(Path(config["run"]))).run()
+    Worker(RunFolder(Path(config["run"])), asked).run()
 
 
 def gather(value: Any) -> list[Any]:
@@ -45,8 +51,8 @@ def gather(value: Any) -> list[Any]:
 class Worker:
     """One rank of a run: its live objects, and what the loop is handed to evaluate, save and record."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, asked: Callable[[], bool]) -> None:
+        self.folder, self.asked = folder, asked
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.built = assemble(folder.path)
         self.recipe = self.built.recipe
@@ -58,13 +64,18 @@ class Worker:
         self.engine = self._engine(entries)
         progress = self._restore(restored, entries)
         self.monitor = self._monitor(progress, resumed=restored is not None)
+        if self.rank == 0:
+            checkpoint.tidy(self.folder.checkpoints)
         for item in passed:
             self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=restored is not None, **facts)
         try:
             self._train(progress)
-            self._finish()
+            self._finish(progress)
+        except Diverged as error:
+            self.monitor.close(failed=True)
+            raise Diverged(f"{error.message} {self._way_on()}") from error
         except BaseException:
             self.monitor.close(failed=True)
             raise
@@ -78,6 +89,7 @@ class Worker:
             log_every=settings.log_every,
             evaluate_every=settings.evaluate_every,
             save_every=settings.save_every,
+            max_bad_steps=settings.max_bad_steps,
             seed=self.recipe.seed,
             rank=self.rank,
             world=self.world,
@@ -94,6 +106,7 @@ class Worker:
             evaluate=functools.partial(self.judge.evaluate, device=self.engine.device),
             save=self._save,
             record=self._record,
+            asked=self.asked,
         )
 
     def _engine(self, entries: Entries) -> Engine:
@@ -118,13 +131,14 @@ class Worker:
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
-        return Progress(restored.step, int(restored.state["tokens"]))
+        skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
+        return Progress(restored.step, int(restored.state["tokens"]), skipped)
 
     def _monitor(self, progress: Progress, *, resumed: bool) -> Monitor:
         if self.rank:
             return Group([])
         _keep_rows(self.folder.rows, progress.step)
-        jsonl = Jsonl(self.folder.path, resume_step=progress.step if resumed else None)
+        jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
         track = self.recipe.track.wandb
         if track is None:
             return Group([jsonl])
@@ -152,6 +166,7 @@ class Worker:
         document = {
             "run_id": self.folder.run_id,
             "tokens": progress.tokens,
+            "skipped": dataclasses.asdict(progress.skipped),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
             "best": self.judge.best,
@@ -166,8 +181,18 @@ class Worker:
         if self.rank == 0 and self.recipe.train.log_rows:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
+        durable.crash_point("worker.in_step")
 
-    def _finish(self) -> None:
+    def _way_on(self) -> str:
+        """For a run that diverged: which checkpoint is good, and what to change, for a mere resume would see the same rows."""
+        saved = checkpoint.committed(self.folder.checkpoints)
+        good = f"The newest checkpoint, {saved[0]}, is good" if saved else "There is no checkpoint"
+        return (
+            f"{good}; the rows are in {self.folder.path / 'events.jsonl'}. A resumed run meets the same rows in the same steps: "
+            "mend or remove them, or lower optim.lr, and start a new run."
+        )
+
+    def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
         state = self.engine.named_state(lambda _: self.rank == 0)
         if self.rank == 0:
@@ -175,7 +200,8 @@ class Worker:
             parameters = {name: entry["param"] for name, entry in state.items()}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
-            durable.replace(self.folder.result, json.dumps({**result, "steps": self.recipe.train.steps}, indent=1))
+            counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
+            durable.replace(self.folder.result, json.dumps({**result, **counted}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
 

@@ -148,7 +148,8 @@ class Progress:
     def line(self, record: Mapping[str, Any]) -> str:
         """A record in one plain line."""
         if "event" in record:
-            details = [f"{key}={value}" for key, value in record.items() if key not in ("event", "time")]
+            short = {key: value for key, value in record.items() if not isinstance(value, Mapping)}  # rows of a step fill screens
+            details = [f"{key}={value}" for key, value in short.items() if key not in ("event", "time")]
             return _one_line(" ".join([f"event {record['event']}", *details]))
         step = f"step {int(record.get('step', 0))}/{self.total_steps}"
         figures = {name.removeprefix("eval/"): value for name, value in record.items() if name.startswith("eval/")}

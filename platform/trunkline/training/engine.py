@@ -1,4 +1,4 @@
-"""DeepSpeed behind five words: forward, backward, step, named_state, load_named_state.
+"""DeepSpeed behind six words: forward, backward, step, drop, named_state, load_moments.
 
 The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
 by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
@@ -93,8 +93,29 @@ class Engine:
     def backward(self, scalar: Tensor) -> None:
         self.engine.backward(scalar * self.world, scale_wrt_gas=False)
 
+    def squared_norm(self) -> Tensor:
+        """Of what this rank holds of the step's gradient (all of it at stage 0), after the last backward and before clipping."""
+        held = self.engine.optimizer.averaged_gradients.values() if self.stage else [[p.grad for p in self.parameters.values()]]
+        norms = torch._foreach_norm([gradient for group in held for gradient in group if gradient is not None])
+        return torch.stack(norms).double().square().sum()
+
     def step(self) -> None:
         self.engine.step()
+
+    def drop(self) -> None:
+        """Forgets the gradient of a step instead of taking it; nothing else changes. As DeepSpeed does on an overflow."""
+        zero = self.engine.optimizer
+        if self.stage == 3:
+            zero._pre_step()
+            zero._partition_all_parameters()
+            zero._overflow_clean_up(1.0)
+        elif self.stage:
+            zero.zero_grad()
+            zero.micro_step_id = -1
+            zero.averaged_gradients = dict.fromkeys(zero.averaged_gradients)
+            zero.all_grad_tensors = dict.fromkeys(zero.all_grad_tensors)
+        else:
+            self.engine.zero_grad()
 
     def named_state(self, keep: Callable[[str], bool] = lambda _: True) -> dict[str, dict[str, Tensor]]:
         """name -> {param, exp_avg, exp_avg_sq: float32 like the parameter; step: scalar}, on the CPU. Collective.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.batch import Monitor, Weighting
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
+from trunkline.errors import Stopped
 from trunkline.training.engine import Engine
+from trunkline.training.guards import Skipped, account
 from trunkline.training.interference import Interference
 from trunkline.training.optim import Schedule, set_learning_rates
 from trunkline.training.step import Observed, run_step
@@ -19,13 +21,14 @@ from trunkline.training.step import Observed, run_step
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end."""
+    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end; max_bad_steps: in a row."""
 
     steps: int
     tokens_per_pass: int
     log_every: int
     evaluate_every: int | None
     save_every: int | None
+    max_bad_steps: int
     seed: int
     rank: int
     world: int
@@ -37,6 +40,7 @@ class Progress:
 
     step: int = 0
     tokens: int = 0
+    skipped: Skipped = field(default_factory=Skipped)
 
 
 def train(
@@ -52,10 +56,14 @@ def train(
     evaluate: Callable[[int], Mapping[str, float]],
     save: Callable[[Progress], None],
     record: Callable[[Step], None],
+    asked: Callable[[], bool],
 ) -> None:
     """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
 
+    Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
+
     evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
+    asked: whether this rank was asked to stop.
     """
     clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
@@ -66,11 +74,12 @@ def train(
         record(packs)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         used = weighting.coefficients()
-        observed = run_step(engine, packs, weighting, seed=plan.seed)
+        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked())
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         if observed.gram is not None:
             interference.see(observed.gram)
+        account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
             seen = {**figures(packs, observed, used.tolist()), **interference.read()}
@@ -78,9 +87,12 @@ def train(
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
             clock.paused()
-        if step == plan.steps or (plan.save_every and step % plan.save_every == 0):
+        if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
             save(progress)
             clock.paused()
+        if observed.stop and step < plan.steps:
+            monitor.event("stopped", step=step)
+            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} with a checkpoint.")
 
 
 class Clock:

@@ -15,18 +15,23 @@ from trunkline.errors import TrunklineError
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.gram import Probe
+from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a step showed, equal on all ranks: mean loss per task [T] float64 (0 where absent) and which were present [T].
+    """What a step showed, equal on all ranks.
 
-    gram: [T, T] float64, inner products of the tasks' gradients, where the weighting asked for it.
+    losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
+    gradient are numbers; if not, the step was left out. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
+    the tasks' gradients, where the weighting asked for it and the step was taken.
     """
 
     losses: Tensor
     present: Tensor
+    finite: bool = True
+    stop: bool = False
     gram: Tensor | None = None
 
 
@@ -34,10 +39,11 @@ class RanksDisagree(TrunklineError):
     """Ranks are about to run different steps, which would mix heads or hang."""
 
 
-def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int) -> Observed:
+def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False) -> Observed:
     """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
 
-    If groups were dealt apart, a look ahead finds their loss first (`cached.py`).
+    If groups were dealt apart, a look ahead finds their loss first (`cached.py`). If a loss or the gradient is not finite on any
+    rank, all ranks leave the step out: no parameter, moment, step count or weighting changes (`guards.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do.
@@ -57,20 +63,18 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int) ->
             scalar, parts = engine.forward(batch, scale, last=micro == last)
             engine.backward(scalar)
         sums += parts
-    engine.step()
-    torch.distributed.all_reduce(sums)
+    told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    observed = Observed(sums.cpu() / counts.clamp(min=1), counts > 0, probe.gram() if probe else None)
-    tell(weighting, observed)
+    gram = probe.gram() if probe and told.finite else None
+    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, gram)
+    if not observed.finite:
+        engine.drop()
+        return observed
+    engine.step()
+    if gram is not None:
+        weighting.see(gram)
+    weighting.observe(observed.losses, observed.present)
     return observed
-
-
-def tell(weighting: Weighting, observed: Observed) -> None:
-    """What the weighting learns of a step. A task whose loss is not finite is absent: nothing is to be learned from it."""
-    sound = observed.present & torch.isfinite(observed.losses)
-    if observed.gram is not None:
-        weighting.see(observed.gram)
-    weighting.observe(torch.where(sound, observed.losses, 0.0), sound)
 
 
 def seed_dropout(seed: int, step: int, micro: int) -> None:

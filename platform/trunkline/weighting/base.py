@@ -35,7 +35,7 @@ class Weighting(ABC):
         del gram
 
     def observe(self, losses: Tensor, present: Tensor) -> None:
-        """Step-global mean losses [T] and which tasks had targets and a finite loss [T] bool, equal on all ranks."""
+        """Step-global mean losses [T] and which tasks had targets [T] bool, equal on all ranks."""
         del losses, present
 
     def state(self) -> dict[str, object]:
