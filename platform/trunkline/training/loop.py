@@ -14,6 +14,7 @@ from trunkline.data.stream import Stream
 from trunkline.errors import Stopped
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
+from trunkline.training.interference import Interference
 from trunkline.training.optim import Schedule, set_learning_rates
 from trunkline.training.step import Observed, run_step
 
@@ -64,7 +65,7 @@ def train(
     evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
     asked: whether this rank was asked to stop.
     """
-    clock = Clock()
+    clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
         packs = build_step(
@@ -77,12 +78,12 @@ def train(
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
+        if observed.gram is not None:
+            interference.see(observed.gram)
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            monitor.log(
-                step,
-                {**figures(packs, observed, used.tolist()), **rates_of(rates), **clock.read(), "train/tokens": progress.tokens},
-            )
+            seen = {**figures(packs, observed, used.tolist()), **interference.read()}
+            monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
             clock.paused()
