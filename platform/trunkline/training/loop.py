@@ -77,9 +77,9 @@ def train(
         observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked())
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
+        account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
         if observed.gram is not None:
             interference.see(observed.gram)
-        account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
             seen = {**figures(packs, observed, used.tolist()), **interference.read()}
