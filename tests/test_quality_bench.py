@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.quality.cells import TOGETHER, Bench
 from benchmarks.quality.table import markdown, table, written
+from benchmarks.quality.translation import evaluations
 
 from small_project import write_project
 from trunkline.errors import UsageError
@@ -105,3 +106,17 @@ def test_the_page_shows_the_stored_table_and_a_changed_figure_is_found(name: str
     assert written(page, name, found) == page
     found["tasks"][0]["together"] += 0.01
     assert written(page, name, found) != page
+
+
+def test_the_page_shows_the_stored_series_of_the_translation() -> None:
+    page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    series = json.loads((ROOT / "benchmarks" / "results" / "translation.json").read_text())["series"]
+    shown = [line for line in page.split("## A translation")[1].splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert shown == [f"| {p['step']} | {p['bleu']:.1f} | {p['chrf']:.1f} | {p['perplexity']:.1f} |" for p in series]
+
+
+def test_evaluations_are_read_from_the_metrics_in_order() -> None:
+    lines = [{"step": 1, "train/lr": 0.1}]
+    lines += [{"step": n, **{f"eval/captions_en_de/{name}": n / 2 for name in ("bleu", "chrf", "perplexity")}} for n in (2, 4)]
+    found = list(evaluations("".join(json.dumps(line) + "\n" for line in lines)))
+    assert [(point["step"], point["bleu"]) for point in found] == [(2, 1.0), (4, 2.0)]
