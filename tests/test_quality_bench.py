@@ -69,6 +69,8 @@ def test_a_result_stands_until_its_recipe_or_card_changes(bench: Bench) -> None:
     try:
         card.write_text(kept.replace("name: topic", "name: topic\nsummary: another"))
         assert bench.stored("topic") is None and bench.stored(TOGETHER) is None
+        card.write_text(f"# a comment\n{kept}")
+        assert bench.stored("topic") is not None and bench.stored(TOGETHER) is not None
     finally:
         card.write_text(kept)
     assert bench.stored("topic") is not None

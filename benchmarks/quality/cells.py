@@ -46,11 +46,12 @@ class Bench:
         return found if found and found["key"] == self.key(cell) else None
 
     def key(self, cell: str) -> str:
-        """A hash of all that states the cell."""
+        """A hash of all that states the cell: of what recipe and cards say, not of their comments."""
         tasks = self.tasks if cell == TOGETHER else [cell]
-        cards = [(self.folder / "tasks" / task / "card.yaml").read_text() for task in tasks]
+        cards = [reader.read(self.folder / "tasks" / task / "card.yaml").data for task in tasks]
         alone = None if cell == TOGETHER else [self.floors["alone"], self.key(TOGETHER)]
-        return hashlib.sha256(json.dumps([self.recipe_path.read_text(), cards, alone]).encode()).hexdigest()[:16]
+        stated = json.dumps([reader.read(self.recipe_path).data, cards, alone], ensure_ascii=False)
+        return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
     def run(self, cell: str, say: Callable[[str], None]) -> None:
         """Trains and measures a cell unless its result stands; goes on with a run that was cut off."""
