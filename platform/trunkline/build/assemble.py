@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
@@ -34,12 +35,16 @@ from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
 
+PRIMED = "trunk.safetensors"  # in a run's folder
 PART_KEY = re.compile(r"((?:sampling|weighting)(?:\.\w+)*):? ")
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any."""
+    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any.
+
+    told: what the trunk said of its start.
+    """
 
     recipe: Recipe
     cards: dict[str, Card]
@@ -51,6 +56,7 @@ class Assembly:
     objective: Objective
     stream: Stream
     weighting: Weighting
+    told: dict[str, Any]
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
 
@@ -78,7 +84,8 @@ def assemble(run: Path) -> Assembly:
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
-    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    prepared = json.loads((run / "prepared.json").read_text())
+    splits = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
@@ -93,6 +100,7 @@ def assemble(run: Path) -> Assembly:
         if "validation" in splits[name]
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
+    start(model.trunk, run)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
     stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes})
     return Assembly(
@@ -106,6 +114,7 @@ def assemble(run: Path) -> Assembly:
         objective=Objective(model, losses, precision(recipe.engine.precision)),
         stream=stream,
         weighting=make_weighting(recipe, cards),
+        told=prepared.get("trunk", {}),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
     )
@@ -193,7 +202,14 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
+    return MultiTask(trunk, make_heads(cards, trunk, encodings))
+
+
+def start(trunk: Trunk, run: Path) -> None:
+    """What `prepare` found for the trunk beside its seed: vectors from a file, weights of words."""
+    if (run / PRIMED).is_file():
+        wrong = trunk.load_state_dict(safetensors.torch.load_file(run / PRIMED), strict=False).unexpected_keys
+        assert not wrong, f"{PRIMED} holds {wrong}, which this trunk does not have"
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:

@@ -113,7 +113,12 @@ class Worker:
         """Parameters go into the model before the engine takes hold of it, moments after (`_restore`)."""
         model, optim = self.built.model, self.recipe.optim
         if entries:
-            model.load_state_dict({name: entry["param"] for name, entry in entries.items()}, strict=True)
+            # A checkpoint holds what is trained; what is not stays as the run's start made it.
+            still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+            still |= {name for name, _ in model.named_buffers()}
+            kept = {name: value for name, value in model.state_dict().items() if name in still}
+            model.load_state_dict({**kept, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
+        self.frozen = {n: p.detach().cpu().clone() for n, p in model.named_parameters() if not p.requires_grad}
         groups = parameter_groups(model, owner, model.trunk.embeddings, lr=optim.lr, head_lr=optim.head_lr or optim.lr)
         return Engine(
             self.built.objective,
@@ -197,7 +202,7 @@ class Worker:
         state = self.engine.named_state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
-            parameters = {name: entry["param"] for name, entry in state.items()}
+            parameters = {**self.frozen, **{name: entry["param"] for name, entry in state.items()}}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
             counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
