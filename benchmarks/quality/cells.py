@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import trunkline
 from benchmarks.quality.weights import unpickle
+
+import trunkline
 from trunkline.build.evaluation import evaluate_model
 from trunkline.config import Recipe, load_recipe
 from trunkline.document import reader, writer

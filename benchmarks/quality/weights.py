@@ -9,7 +9,7 @@ from trunkline.errors import UsageError
 
 
 def unpickle(package: str, inside: str, folder: Path) -> None:
-    """Writes `folder` from the folder `inside` an installed package, unless it stands. Tensors only (`weights_only`), on trust."""
+    """Writes `folder` from the folder `inside` an installed package, unless it stands. Only tensors are unpickled."""
     if (folder / "model.safetensors").is_file():
         return
     spec = find_spec(package)

@@ -203,8 +203,8 @@ def _folder(source: str) -> str:
             raise IntegrityError("this model folder brings code (auto_map or *.py), which is never run.", where=str(path))
         if not any(path.glob("*.safetensors")):
             raise IntegrityError(
-                "no *.safetensors here. Pickled weights (pytorch_model.bin) are never read, because a pickle can run code. If you "
-                "trust them, convert them once: AutoModel.from_pretrained(folder).save_pretrained(other), with tokenizer and all.",
+                "no *.safetensors here. Pickled weights (pytorch_model.bin) are never read: a pickle can run code. If you trust "
+                "them, convert them once: AutoModel.from_pretrained(folder).save_pretrained(other), and the tokenizer likewise.",
                 where=str(path),
             )
     elif path.is_absolute() or source.startswith("."):
