@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "run",
     "evaluate": "run",
     "predict": "run",
+    "checkpoint": "checkpoint",
     "task": "tasks",
     "parts": "parts",
     "config": "config",

@@ -158,8 +158,9 @@ class Worker:
         )
         return Group([jsonl, wandb])
 
-    def _save(self, progress: Progress) -> None:
-        self.judge.saved(progress.step)
+    def _save(self, progress: Progress) -> bool:
+        """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+        best = self.judge.best_with(progress.step)
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self.engine.named_state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
@@ -169,13 +170,20 @@ class Worker:
             "skipped": dataclasses.asdict(progress.skipped),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
-            "best": self.judge.best,
+            "best": best,
         }
         root, files = self.folder.checkpoints, self.built.documents
-        path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        try:
+            path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        except OSError as error:
+            stands = [kept.name for kept in checkpoint.committed(root)[:1]]
+            self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
+            return False
+        self.judge.best = best
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(self.judge.best["step"])])
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(best["step"])])
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
+        return True
 
     def _record(self, packs: Step) -> None:
         if self.rank == 0 and self.recipe.train.log_rows:
