@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
+from trunkline.launch.watchdog import Watchdog
 from trunkline.models.multitask import owner
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
@@ -56,6 +56,7 @@ class Worker:
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.built = assemble(folder.path)
         self.recipe = self.built.recipe
+        self.watchdog = Watchdog(folder.stacks, self.rank, self.recipe.train.hang_s)
         self.judge = Judge(self.built, rank=self.rank, world=self.world, gather=gather)
 
     def run(self) -> None:
@@ -71,8 +72,9 @@ class Worker:
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=restored is not None, **facts)
         try:
-            self._train(progress)
-            self._finish(progress)
+            with self.watchdog.watching():
+                self._train(progress)
+                self._finish(progress)
         except Diverged as error:
             self.monitor.close(failed=True)
             raise Diverged(f"{error.message} {self._way_on()}") from error
@@ -103,11 +105,15 @@ class Worker:
             weighting=self.built.weighting,
             schedule=Schedule(optim.schedule, optim.warmup, settings.steps),
             monitor=self.monitor,
-            evaluate=functools.partial(self.judge.evaluate, device=self.engine.device),
+            evaluate=self._evaluate,
             save=self._save,
             record=self._record,
             asked=self.asked,
         )
+
+    def _evaluate(self, step: int) -> Mapping[str, float]:
+        self.watchdog.alive(f"evaluation after step {step}")
+        return self.judge.evaluate(step, device=self.engine.device)
 
     def _engine(self, entries: Entries) -> Engine:
         """Parameters go into the model before the engine takes hold of it, moments after (`_restore`)."""
@@ -160,6 +166,7 @@ class Worker:
 
     def _save(self, progress: Progress) -> bool:
         """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+        self.watchdog.alive(f"checkpoint of step {progress.step}")
         best = self.judge.best_with(progress.step)
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self.engine.named_state(lambda name: mine[name] == self.rank)
@@ -186,6 +193,7 @@ class Worker:
         return True
 
     def _record(self, packs: Step) -> None:
+        self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
@@ -202,6 +210,7 @@ class Worker:
 
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
+        self.watchdog.alive("writing the model")
         state = self.engine.named_state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
