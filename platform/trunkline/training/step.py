@@ -12,6 +12,7 @@ from torch import Tensor
 from trunkline.batch import Weighting
 from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
+from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.gram import Probe
@@ -49,6 +50,8 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, st
     gradients are plain sums: no division by ranks or micro-batches is left to do.
     """
     agree(packs)
+    if engine.stage < 3:  # stage 3 holds every weight once
+        replicas.compare(engine.parameters, packs.step)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
