@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from trunkline.batch import Verdict
 from trunkline.build.assemble import Assembly
 from trunkline.evaluate import baseline, evaluate, skill
+from trunkline.registry import METRICS
 
 EVALUATED_ROWS = 4000  # of a split during training; the whole split is `trunkline evaluate`'s
 LOWEST = -1e300  # JSON knows no infinity
@@ -27,10 +29,8 @@ class Judge:
         self.built, self.rank, self.world, self.gather = built, rank, world, gather
         self.best: dict[str, float] = {"step": 0, "score": LOWEST}
         self.latest: dict[str, float] = {}
+        self.verdicts: dict[str, Verdict] = {}
         self.step = 0
-        self.baselines = {
-            judged.name: baseline(judged, built.tables[judged.name], limit=EVALUATED_ROWS) for judged in built.judged
-        }
 
     @functools.cached_property
     def baselines(self) -> dict[str, dict[str, float]]:
@@ -41,7 +41,7 @@ class Judge:
     def evaluate(self, step: int, device: torch.device) -> Mapping[str, float]:
         """Collective. `eval/<task>/<metric>`, and `eval/skill`: the mean share of the way from baseline to perfect."""
         figures: dict[str, float] = {}
-        skills = []
+        verdicts: dict[str, Verdict] = {}
         for judged in self.built.judged:
             found = evaluate(
                 self.built.model,
@@ -55,9 +55,12 @@ class Judge:
             )
             figures |= {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
             headline = next(iter(judged.metrics))
-            skills.append(skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name]))
-        if skills:
-            figures["eval/skill"] = sum(skills) / len(skills)
+            gained = skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name])
+            verdicts[judged.name] = Verdict(found[headline], gained, METRICS.get(headline).higher_is_better)
+        if verdicts:
+            figures["eval/skill"] = sum(verdict.skill for verdict in verdicts.values()) / len(verdicts)
+        # Ranks add up in orders of their own; what samplers decide from must be equal to the last bit.
+        self.verdicts = self.gather(verdicts)[0]
         self.latest, self.step = figures, step
         return figures
 

@@ -104,6 +104,7 @@ class Worker:
             schedule=Schedule(optim.schedule, optim.warmup, settings.steps),
             monitor=self.monitor,
             evaluate=functools.partial(self.judge.evaluate, device=self.engine.device),
+            verdicts=lambda: self.judge.verdicts,
             save=self._save,
             record=self._record,
             asked=self.asked,
