@@ -91,6 +91,9 @@ class Train(Strict):
     evaluate_every: Count | None = None
     save_every: Count | None = None
     keep_last: Count = 2
+    keep_best: Literal["aggregate", "tasks"] = Field(
+        default="aggregate", description="beside the newest, keep the checkpoint best over all tasks, or each task's best too"
+    )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
     )

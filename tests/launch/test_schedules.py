@@ -59,3 +59,20 @@ def test_evaluations_move_the_rates_of_gap_and_a_task_with_patience_pauses(recip
     assert not any("score" in step for step in drawn(done)[2:])
     state = json.loads(next((done.run / "checkpoints").glob("*/state.json")).read_text())
     assert set(state["stream"]["sampler"]["of"]["distance"]) == {"topic", "score", "tags"}
+
+
+def test_the_best_checkpoint_of_each_task_stays_where_it_is_asked_for_and_shares_are_logged(recipe: Path) -> None:
+    done = run(recipe, "[topic, score, tags]", "uniform", "train.save_every=1", "train.keep_last=1", "train.keep_best=tasks")
+    result = json.loads((done.run / "result.json").read_text())
+    kept = {int(path.name.removeprefix("step-")) for path in (done.run / "checkpoints").glob("step-*")}
+    steps = {own["step"] for own in result["best_tasks"].values()}
+    assert set(result["best_tasks"]) == {"topic", "score", "tags"}
+    assert kept == {8, result["best"]["step"], *steps}
+    lines = [json.loads(line) for line in (done.run / "metrics.jsonl").read_text().splitlines()]
+    for name, best in result["best_tasks"].items():
+        metric = next(own["metric"] for own in result["tasks"] if own["task"] == name)
+        values = {line["step"]: line[f"eval/{name}/{metric}"] for line in lines if f"eval/{name}/{metric}" in line}
+        assert values[best["step"]] == max(values.values())
+    assert sum(line for line in (logged(done, f"drawn/rows/{name}")[-1] for name in ("topic", "score", "tags"))) == pytest.approx(
+        1
+    )

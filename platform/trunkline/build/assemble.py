@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trunkline.batch import Weighting
@@ -120,6 +121,15 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
     return Table.of(StoredSplit.open(path).rows, encoding, host)
+
+
+def open_rows(run: Path) -> dict[str, np.ndarray]:
+    """Tokens of each training row of a prepared run, per task that is drawn."""
+    recipe, kept = load_recipe(run / "recipe.yaml"), cards_of(run / "cards")
+    cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
+    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    guests = owners(cards, "rows_of")
+    return {name: StoredSplit.open(splits[name]["train"]).sizes for name in cards if name not in guests}
 
 
 def precision(asked: str) -> str:

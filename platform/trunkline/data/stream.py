@@ -69,6 +69,7 @@ class Stream:
         self._since, self._turn = np.zeros_like(self._cursors), np.zeros_like(self._cursors)
         self._first = np.cumsum(counts) - counts
         self._tokens = np.concatenate([size.astype(np.int32) for size in self.sizes.values()])
+        self._booked = np.zeros((3, len(self.names)))  # rows, tokens, rows promised
         self._means = np.array([self.groups[name] * size.mean() for name, size in self.sizes.items()])
         self._easiest: np.ndarray | None = None
         if difficulty is not None:
@@ -114,7 +115,33 @@ class Stream:
         while self.pending is None:
             tokens, self.pending = self._draw(units, chances, room)
             room -= tokens
+        self._count(units, rates)
         return units
+
+    def _count(self, units: list[Unit], rates: Mapping[str, float]) -> None:
+        """Books the step: rows and tokens of each task, and the rows that its rates promise it of as many."""
+        number = {name: task for task, name in enumerate(self.names)}
+        tasks = [number[unit.task] for unit in units]
+        rows = np.bincount(tasks, minlength=len(self.names)) * self._group
+        wanted = np.array([rates[name] for name in self.names], np.float64)
+        self._booked[0] += rows
+        self._booked[1] += np.bincount(tasks, [unit.tokens for unit in units], len(self.names))
+        self._booked[2] += wanted / wanted.sum() * rows.sum()
+
+    def account(self) -> dict[str, float]:
+        """So far, of each task: its shares of rows and tokens, the share of rows its rates promised, passes over its rows."""
+        rows, tokens, promised = self._booked / np.maximum(self._booked.sum(1, keepdims=True), 1)
+        passes = self.passes()
+        return {
+            f"{what}/{name}": float(value)
+            for task, name in enumerate(self.names)
+            for what, value in (
+                ("drawn/rows", rows[task]),
+                ("drawn/planned", promised[task]),
+                ("drawn/tokens", tokens[task]),
+                ("drawn/passes", passes[name]),
+            )
+        }
 
     @property
     def cursors(self) -> dict[str, int]:
@@ -193,7 +220,8 @@ class Stream:
         return {name: cursor / len(self.sizes[name]) for name, cursor in self.cursors.items()}
 
     def state(self) -> dict[str, Any]:
-        state = {"draws": self.draws, "cursors": self.cursors, "pending": self.pending, "sampler": self.sampler.state()}
+        state: dict[str, Any] = {"draws": self.draws, "cursors": self.cursors, "pending": self.pending}
+        state |= {"sampler": self.sampler.state(), "booked": dict(zip(self.names, self._booked.T.tolist(), strict=True))}
         if self._easiest is not None:
             pools = np.stack([self._orders.pools, self._since, self._turn], 1).tolist()
             state["pools"] = dict(zip(self.names, pools, strict=True))
@@ -205,6 +233,7 @@ class Stream:
         self.pending = (str(state["pending"][0]), int(state["pending"][1])) if state["pending"] else None
         self.sampler.load_state(state["sampler"])
         for task, name in enumerate(self.names):
+            self._booked[:, task] = state.get("booked", {}).get(name, 0.0)
             if name in state.get("pools", {}):
                 pool, self._since[task], self._turn[task] = map(int, state["pools"][name])
                 self._orders.resize(task, pool)

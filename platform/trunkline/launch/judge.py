@@ -22,12 +22,14 @@ LOWEST = -1e300  # JSON knows no infinity
 class Judge:
     """Measures every task on the first rows of its validation split; remembers the latest figures and the best step.
 
-    gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved.
+    gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved; best_tasks: the same
+    for each task, by its own skill.
     """
 
     def __init__(self, built: Assembly, *, rank: int, world: int, gather: Callable[[Any], list[Any]]) -> None:
         self.built, self.rank, self.world, self.gather = built, rank, world, gather
         self.best: dict[str, float] = {"step": 0, "score": LOWEST}
+        self.best_tasks: dict[str, dict[str, float]] = {}
         self.latest: dict[str, float] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.step = 0
@@ -64,11 +66,20 @@ class Judge:
         self.latest, self.step = figures, step
         return figures
 
-    def saved(self, step: int) -> None:
-        """A checkpoint of this step is being written: it is the best if it was just measured so."""
+    def best_with(self, step: int) -> dict[str, float]:
+        """What `best` is once a checkpoint of this step stands: this one if it was just measured so."""
         score = self.latest.get("eval/skill", LOWEST)
-        if self.step == step and score > self.best["score"]:
-            self.best = {"step": step, "score": score}
+        return {"step": step, "score": score} if self.step == step and score > self.best["score"] else self.best
+
+    def best_tasks_with(self, step: int) -> dict[str, dict[str, float]]:
+        """What `best_tasks` is once a checkpoint of this step stands."""
+        now = self.verdicts if self.step == step else {}
+        better = {
+            name: {"step": step, "score": verdict.skill}
+            for name, verdict in now.items()
+            if verdict.skill > self.best_tasks.get(name, {"score": LOWEST})["score"]
+        }
+        return {**self.best_tasks, **better}
 
     def table(self, run: Path) -> list[dict[str, Any]]:
         """A mapping per task: task, kind, rows, metric (the headline), baseline, value, skill, learned, metrics.

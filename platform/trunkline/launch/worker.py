@@ -132,6 +132,7 @@ class Worker:
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
+        self.judge.best_tasks = restored.state.get("best_tasks", {})
         skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
         return Progress(restored.step, int(restored.state["tokens"]), skipped)
 
@@ -159,8 +160,12 @@ class Worker:
         )
         return Group([jsonl, wandb])
 
-    def _save(self, progress: Progress) -> None:
-        self.judge.saved(progress.step)
+    def _save(self, progress: Progress) -> bool:
+        """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+        best, best_tasks = self.judge.best_with(progress.step), self.judge.best_tasks_with(progress.step)
+        keep = {int(best["step"])}
+        if self.recipe.train.keep_best == "tasks":
+            keep |= {int(own["step"]) for own in best_tasks.values()}
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self.engine.named_state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
@@ -170,13 +175,22 @@ class Worker:
             "skipped": dataclasses.asdict(progress.skipped),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
-            "best": self.judge.best,
+            "best": best,
+            "best_tasks": best_tasks,
+            "keep": sorted(keep),
         }
         root, files = self.folder.checkpoints, self.built.documents
-        path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        try:
+            path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        except OSError as error:
+            stands = [kept.name for kept in checkpoint.committed(root)[:1]]
+            self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
+            return False
+        self.judge.best, self.judge.best_tasks = best, best_tasks
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(self.judge.best["step"])])
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, keep)
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
+        return True
 
     def _record(self, packs: Step) -> None:
         if self.rank == 0 and self.recipe.train.log_rows:
@@ -201,6 +215,7 @@ class Worker:
             parameters = {name: entry["param"] for name, entry in state.items()}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
+            result["best_tasks"] = self.judge.best_tasks
             counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
             durable.replace(self.folder.result, json.dumps({**result, **counted}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)

@@ -55,7 +55,7 @@ def train(
     monitor: Monitor,
     evaluate: Callable[[int], Mapping[str, float]],
     verdicts: Callable[[], Mapping[str, Verdict]],
-    save: Callable[[Progress], None],
+    save: Callable[[Progress], bool],
     record: Callable[[Step], None],
     asked: Callable[[], bool],
 ) -> None:
@@ -63,8 +63,9 @@ def train(
 
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
-    evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks. record:
-    called with every step's rows before it is trained on. asked: whether this rank was asked to stop.
+    evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
+    whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
+    asked to stop.
     """
     clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
@@ -86,18 +87,19 @@ def train(
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            seen = {**figures(packs, observed, used.tolist()), **interference.read()}
+            seen = {**figures(packs, observed, used.tolist()), **interference.read(), **stream.account()}
             monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
             stream.sampler.judge(verdicts())
             clock.paused()
         if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
-            save(progress)
+            saved = save(progress)
             clock.paused()
         if observed.stop and step < plan.steps:
             monitor.event("stopped", step=step)
-            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} with a checkpoint.")
+            how = "with a checkpoint" if saved else "without one: the disk refused it, see events.jsonl"
+            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} {how}.")
 
 
 class Clock:
