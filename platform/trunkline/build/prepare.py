@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import PRIMED, check_probes, make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.assemble import PRIMED, check_optimizer, make_model
+from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.teacher import taught
@@ -101,7 +102,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
     hosts = [name for name in cards if name not in owners(cards, "rows_of")]
-    make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    sampler = make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    check_sampler(recipe, sampler, cards)
     weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
     tokenizer = run_tokenizer(recipe, cards, sources, store, say)
@@ -114,7 +116,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
-    check_probes(recipe, weighting, model.trunk)
+    check_probes(recipe, weighting, sampler, model.trunk)
+    check_optimizer(recipe, model)
     _try_losses(model, losses, encodings, cards)
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
@@ -125,7 +128,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
             split,
             encodings[name],
             reading(card),
-            extras(card, encodings[name], split),
+            extras(card, encodings[name], split, column_of(sampler)),
             beside.get(name, ()),
         )
         for name, card in cards.items()
@@ -142,8 +145,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _say_quarantined(jobs, stored, say)
     _say_unseen(jobs, stored, say)
     _check_leaks(drawn, say)
-    sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
-    make_stream(recipe, sizes, {name: losses[name] for name in sizes})
+    rows = {job.name: split.rows for job, split in drawn if job.split == "train"}
+    make_stream(recipe, {name: own.tokens.lengths for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
     primed = model.trunk.prime(words_of(tokenizer, drawn, recipe.seed))
     for line in told(primed.told):
         say(line)
