@@ -8,6 +8,7 @@ COMMANDS = {
     "predict": "run",
     "checkpoint": "checkpoint",
     "task": "tasks",
+    "doctor": "doctor",
     "parts": "parts",
     "config": "config",
 }
