@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from trunkline.batch import Weighting
+from trunkline.build.finetune import make_adapters
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
@@ -53,6 +55,7 @@ class Assembly:
     weighting: Weighting
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
+    lineage: dict[str, Any]
 
     @property
     def perfect(self) -> dict[str, float]:
@@ -69,6 +72,11 @@ class Assembly:
         }
         return {**ways, "eval/skill": "max", **{f"train/{name}/loss": "last" for name in self.cards}}
 
+    def fresh(self) -> Assembly:
+        """The same with an untouched model, for a new engine."""
+        model = make_model(self.recipe, self.cards, self.encodings, self.tokenizer)
+        return replace(self, model=model, objective=self.objective.over(model))
+
 
 def assemble(run: Path) -> Assembly:
     """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
@@ -78,7 +86,7 @@ def assemble(run: Path) -> Assembly:
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
-    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    splits: dict[str, dict[str, str]] = json.loads((run / "prepared.json").read_text())["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
@@ -108,6 +116,7 @@ def assemble(run: Path) -> Assembly:
         weighting=make_weighting(recipe, cards),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
+        lineage=lineage(recipe, cards, splits),
     )
 
 
@@ -193,7 +202,8 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
+    heads = make_heads(cards, trunk.width, encodings)
+    return MultiTask(trunk, heads, make_adapters(recipe, cards, trunk))
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
@@ -205,6 +215,18 @@ def precision(asked: str) -> str:
     if asked != "auto":
         return asked
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+
+
+def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Where a model comes from: its parent (folder, run, hash of its manifest) or None, its data by content, its cards."""
+    parent = None
+    if recipe.start is not None:
+        folder = recipe.beside(recipe.start.model)
+        manifest = (folder / "manifest.json").read_bytes()
+        known = json.loads(manifest).get("lineage", {})
+        parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}
+    return {"parent": parent, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}
 
 
 def documents(run: Path) -> dict[str, str]:

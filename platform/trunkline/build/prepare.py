@@ -14,7 +14,9 @@ import torch
 
 from trunkline import durable
 from trunkline.build.assemble import check_probes, make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.finetune import make_freezing
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
+from trunkline.build.start import Parent, write_start
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
@@ -101,9 +103,15 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
     weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
-    tokenizer = run_tokenizer(recipe, cards, sources, store, say)
-    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
-    adopt_all(encodings, cards, sources, store, say)
+    parent = Parent.of(recipe, catalog)
+    if parent is None:
+        tokenizer = run_tokenizer(recipe, cards, sources, store, say)
+        encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    else:
+        parent.growths(cards)
+        tokenizer = parent.tokenizer(recipe)
+        encodings = {name: make_encoding(card, tokenizer, parent.kept(name)) for name, card in cards.items()}
+    adopt_all({name: own for name, own in encodings.items() if own.own is None}, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     check_kinds(cards, encodings, {name: loss.group for name, loss in losses.items()})
@@ -111,6 +119,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
     check_probes(recipe, weighting, model.trunk)
+    make_freezing(recipe, model)
+    start = parent.state(model, cards, recipe.start.moments) if parent and recipe.start else None
     _try_losses(model, losses, encodings, cards)
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
@@ -141,6 +151,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
     make_stream(recipe, sizes, {name: losses[name] for name in sizes})
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
+    if parent is not None and start is not None:
+        write_start(run, start, parent)
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ import torch
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
+from trunkline.build.finetune import make_freezing
 from trunkline.build.model import write_model
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
@@ -24,7 +24,8 @@ from trunkline.models.multitask import owner
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
-from trunkline.training.engine import Engine
+from trunkline.training.engine import Engine, step_of
+from trunkline.training.freezing import Freezing, layer_scale
 from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
 from trunkline.training.optim import Schedule, parameter_groups
@@ -61,15 +62,19 @@ class Worker:
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
         entries = _by_name(restored.tensors) if restored else {}
-        self.engine = self._engine(entries)
+        self.freezing = make_freezing(self.recipe, self.built.model)
+        step = restored.step if restored else 0
+        self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
         progress = self._restore(restored, entries)
-        self.monitor = self._monitor(progress, resumed=restored is not None)
+        self.monitor = self._monitor(progress, resumed=progress.step > 0)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
         for item in passed:
             self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
-        self.monitor.event("training", resumed=restored is not None, **facts)
+        self.monitor.event("training", resumed=progress.step > 0, **facts)
+        if self.engine.frozen:
+            self.monitor.event("trained", step=progress.step + 1, **_counted(self.engine))
         try:
             self._train(progress)
             self._finish(progress)
@@ -97,25 +102,35 @@ class Worker:
         train(
             plan,
             progress,
-            engine=self.engine,
+            engine_at=self._engine_at,
             stream=self.built.stream,
             tables=self.built.tables,
             weighting=self.built.weighting,
             schedule=Schedule(optim.schedule, optim.warmup, settings.steps),
             monitor=self.monitor,
-            evaluate=functools.partial(self.judge.evaluate, device=self.engine.device),
+            evaluate=lambda step: self.judge.evaluate(step, device=self.engine.device),
             save=self._save,
             record=self._record,
             asked=self.asked,
         )
 
-    def _engine(self, entries: Entries) -> Engine:
-        """Parameters go into the model before the engine takes hold of it, moments after (`_restore`)."""
+    def _engine(self, entries: Entries, frozen: frozenset[str]) -> Engine:
+        """Parameters go into the model before the engine takes hold of it, moments after."""
         model, optim = self.built.model, self.recipe.optim
         if entries:
             model.load_state_dict({name: entry["param"] for name, entry in entries.items()}, strict=True)
-        groups = parameter_groups(model, owner, model.trunk.embeddings, lr=optim.lr, head_lr=optim.head_lr or optim.lr)
-        return Engine(
+        Freezing.hold(model, frozen)
+        scales = layer_scale(model, optim.layer_decay)
+        groups = parameter_groups(
+            model,
+            owner,
+            model.trunk.embeddings,
+            lr=optim.lr,
+            head_lr=optim.head_lr or optim.lr,
+            steps={name: step_of(entry) for name, entry in entries.items()},
+            scale=lambda name: scales.get(name, 1.0),
+        )
+        engine = Engine(
             self.built.objective,
             model,
             groups,
@@ -123,11 +138,24 @@ class Worker:
             zero_stage=self.recipe.engine.zero_stage,
             clip=self.recipe.train.clip,
         )
+        if entries:
+            engine.load_moments(entries)
+        return engine
+
+    def _engine_at(self, step: int) -> Engine:
+        """The engine of this step. Where what is trained changes, a new one from the old one's state, bit for bit. Collective."""
+        frozen = self.freezing.at(step)
+        if frozen != frozenset(self.engine.frozen):
+            state = self.engine.named_state()
+            self.engine.close()
+            self.built = self.judge.built = self.built.fresh()
+            self.engine = self._engine(state, frozen)
+            self.monitor.event("trained", step=step, **_counted(self.engine))
+        return self.engine
 
     def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
-        if restored is None:
+        if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return Progress()
-        self.engine.load_moments(entries)
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
@@ -198,12 +226,20 @@ class Worker:
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
             parameters = {name: entry["param"] for name, entry in state.items()}
-            write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
+            counted = {"steps": progress.step, "tokens": progress.tokens}
+            lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
+            write_model(self.folder.model, self.built, parameters, rows, lineage=lineage)
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
-            counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
-            durable.replace(self.folder.result, json.dumps({**result, **counted}, indent=1))
+            ended = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
+            durable.replace(self.folder.result, json.dumps({**result, **ended}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
+
+
+def _counted(engine: Engine) -> dict[str, int]:
+    """Parameters that are trained, and that are not."""
+    frozen = sum(engine.sizes[name] for name in engine.frozen)
+    return {"parameters": sum(engine.sizes.values()) - frozen, "frozen": frozen}
 
 
 def _by_name(tensors: Mapping[str, torch.Tensor]) -> Entries:

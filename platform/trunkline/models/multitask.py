@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from trunkline.batch import Batch
 from trunkline.models.base import Trunk
 from trunkline.models.heads.base import Head
+from trunkline.models.lora import Adapters
 
 
 class MultiTask(nn.Module):
@@ -16,18 +18,19 @@ class MultiTask(nn.Module):
 
     trunk: Batch -> hidden [N, D]. heads: task -> module (hidden [n, D], RowIndex) -> outputs. All ranks hold the same
     tasks in the same order; the order is that of `heads`. A module that stands for several tasks is kept once, under the first
-    of them, and called for each.
+    of them, and called for each. adapters: what some tasks change in the trunk on their own slices.
     """
 
     trunk: Trunk
 
-    def __init__(self, trunk: Trunk, heads: Mapping[str, Head]) -> None:
+    def __init__(self, trunk: Trunk, heads: Mapping[str, Head], adapters: Adapters | None = None) -> None:
         super().__init__()
         self.trunk = trunk
         first: dict[int, str] = {}
         self.owners = {task: first.setdefault(id(head), task) for task, head in heads.items()}
         self.heads = nn.ModuleDict({_key(task): heads[task] for task in first.values()})
         self.tasks = list(heads)
+        self.adapters = adapters
 
     def head(self, task: str) -> Head:
         found = self.heads[_key(self.owners[task])]
@@ -40,12 +43,18 @@ class MultiTask(nn.Module):
 
     def answers(self, tasks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
         """The answers of several tasks from one pass through the trunk."""
-        hidden = self.trunk(batch)
+        hidden = self.states(batch)
         return {task: self.head(task).answer(batch.states(task, hidden), batch.index(task)) for task in tasks}
+
+    def states(self, batch: Batch) -> Tensor:
+        """The trunk's states of the pack [N, D], each task's adapter on."""
+        with self.adapters.over(batch) if self.adapters is not None else contextlib.nullcontext():
+            hidden: Tensor = self.trunk(batch)
+        return hidden
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""
-        hidden = self.trunk(batch)  # [N, D]
+        hidden = self.states(batch)
         present = [task for task in self.tasks if task in batch.tasks]
         return {task: self.head(task)(batch.states(task, hidden), batch.index(task)) for task in present}
 
@@ -58,4 +67,4 @@ def _key(task: str) -> str:
 def owner(parameter: str) -> str | None:
     """The task a parameter of MultiTask belongs to, by its name; None for the trunk."""
     first, _, rest = parameter.partition(".")
-    return rest.partition(".")[0].removesuffix("_") if first == "heads" else None
+    return rest.partition(".")[0].removesuffix("_") if first in ("heads", "adapters") else None

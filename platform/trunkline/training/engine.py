@@ -1,5 +1,8 @@
 """DeepSpeed behind six words: forward, backward, step, drop, named_state, load_moments.
 
+What is not trained (`requires_grad` is off) is in no group and no partition: it stays bit for bit, its moments rest beside the
+engine, and it is in `named_state` all the same.
+
 The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
 by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
 Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/train/test_engine.py.
@@ -46,7 +49,9 @@ class Engine:
         # Serves tensor-parallel inference only, and would be compiled for 40 s at the first start on a CPU.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.stage, self.module = zero_stage, module
-        self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters() if parameter.requires_grad}
+        self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters()}
+        self.frozen = {name: parameter for name, parameter in root.named_parameters() if not parameter.requires_grad}
+        self._resting: dict[str, dict[str, Tensor]] = {}
         self.world = torch.distributed.get_world_size()
         config = {
             "train_micro_batch_size_per_gpu": 1,
@@ -120,6 +125,7 @@ class Engine:
     def named_state(self, keep: Callable[[str], bool] = lambda _: True) -> dict[str, dict[str, Tensor]]:
         """name -> {param, exp_avg, exp_avg_sq: float32 like the parameter; step: scalar}, on the CPU. Collective.
 
+        A frozen parameter's moments are those it was frozen with; one that was never trained has none, and no step.
         keep: which names this rank holds on to; every rank walks through all of them, in the same order.
         """
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
@@ -135,32 +141,50 @@ class Engine:
             if keep(name):
                 state[name] = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in entry.items()}
                 state[name]["step"] = steps[id(parameter)].detach().cpu().clone()
+        for name, parameter in self.frozen.items():
+            whole = self._whole(parameter)
+            if keep(name):
+                state[name] = {"param": whole, **self._resting.get(name, {})}
         return state
 
     def load_moments(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Writes optimizer moments and step counts; the PARAMETERS were loaded into the model before this engine was made.
 
-        Names missing from `state` keep zero moments and step 0 (a new head). Raises IntegrityError when a group mixes
-        parameters of different step counts, which Adam's bias correction would get wrong.
+        Names missing from `state`, or without moments there, keep zero moments and step 0 (a new head). Those of frozen
+        parameters rest. Raises IntegrityError when a group mixes parameters of different step counts, which Adam's bias
+        correction would get wrong.
         """
         from deepspeed.utils import safe_set_full_optimizer_state
 
+        moved = {name: entry for name, entry in state.items() if "step" in entry}
+        self._resting = {name: {k: v for k, v in moved[name].items() if k != "param"} for name in self.frozen if name in moved}
         for group, flat in self._flats():
-            steps = {float(state[self._names[id(p)]]["step"]) if self._names[id(p)] in state else 0.0 for p in group}
+            steps = {step_of(moved.get(self._names[id(p)], {})) for p in group}
             if len(steps) != 1:
                 raise IntegrityError(
                     f"one optimizer group holds parameters at steps {sorted(steps)}; each step count needs its own."
                 )
             self._inner.state[flat]["step"].fill_(steps.pop())
-        for name, entry in state.items():
+        for name in (name for name in self.parameters if name in moved):
             for key in MOMENTS:
-                parameter, value = self.parameters[name], entry[key].to(self.device)
+                parameter, value = self.parameters[name], moved[name][key].to(self.device)
                 if self.stage == 0:
                     self._inner.state[parameter][key].copy_(value)
                 elif self.stage == 3:
                     self._set_part(parameter, value, key)
                 else:
                     safe_set_full_optimizer_state(parameter, value, key)
+
+    def close(self) -> None:
+        """Lets go of the model, for another engine to take a fresh one with this one's `named_state`."""
+        self.engine.destroy()
+
+    def _whole(self, parameter: nn.Parameter) -> Tensor:
+        """A frozen parameter [its shape], gathered where it is sharded. Collective."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters([parameter], enabled=self.stage == 3):
+            return parameter.detach().to("cpu", torch.float32, copy=True)
 
     @property
     def _inner(self) -> torch.optim.Optimizer:
@@ -193,3 +217,8 @@ class Engine:
         whole[: value.numel()] = value.flatten()
         rank = torch.distributed.get_rank()
         safe_set_local_optimizer_state(parameter, whole[rank * size : (rank + 1) * size], key)
+
+
+def step_of(entry: Mapping[str, Tensor]) -> float:
+    """The step count of a parameter by its entry in a named state; 0 for one that was never trained."""
+    return float(entry["step"]) if "step" in entry else 0.0

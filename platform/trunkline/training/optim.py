@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,22 +29,32 @@ def adamw(
 
 
 def parameter_groups(
-    model: nn.Module, owner: Callable[[str], str | None], embeddings: nn.Module, *, lr: float, head_lr: float
+    model: nn.Module,
+    owner: Callable[[str], str | None],
+    embeddings: nn.Module,
+    *,
+    lr: float,
+    head_lr: float,
+    steps: Mapping[str, float] | None = None,
+    scale: Callable[[str], float] = lambda _: 1.0,
 ) -> Groups:
     """Groups of their own for the embeddings, the rest of the trunk and each head, each split into decaying and not.
 
     owner: parameter name -> task or None. Biases and norms (one dimension) do not decay. `peak_lr` is what the schedule scales.
+    steps: name -> step count, for parameters that were trained before: each count is a group. scale: name -> factor of `lr`.
     """
     in_embeddings = {id(parameter) for parameter in embeddings.parameters()}
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    groups: dict[tuple[str, bool, float, float], dict[str, Any]] = {}
+    taken = steps or {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         task = owner(name)
         room = f"head:{task}" if task else "embeddings" if id(parameter) in in_embeddings else "trunk"
         decays = parameter.ndim > 1
-        new = {"name": f"{room}{'' if decays else ':plain'}", "params": [], "decays": decays, "peak_lr": head_lr if task else lr}
-        groups.setdefault((room, decays), new)["params"].append(parameter)
+        peak = (head_lr if task else lr) * scale(name)
+        new = {"name": f"{room}{'' if decays else ':plain'}", "params": [], "decays": decays, "peak_lr": peak}
+        groups.setdefault((room, decays, peak, taken.get(name, 0.0)), new)["params"].append(parameter)
     return list(groups.values())
 
 
