@@ -1,4 +1,4 @@
-"""Runs of the small project on real ranks, prepared once, and what their checkpoints hold: for laws about what is trained when."""
+"""Runs of the small project on real ranks, and what their checkpoints hold: for laws about what is trained when."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def write_model(
         "results": list(results),
         "lineage": dict(lineage),
         "recipe": built.recipe.render(),
-        "files": {str(path.relative_to(temporary)): _entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
+        "files": {str(path.relative_to(temporary)): file_entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
     }
     (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
@@ -184,7 +184,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         missing, extra = sorted(set(files) - found), sorted(found - set(files))
         raise IntegrityError(f"missing files: {missing or 'none'}; extra files: {extra or 'none'}.", where=str(folder))
     for name, entry in files.items():
-        if (folder / name).is_symlink() or _entry(folder / name) != entry:
+        if (folder / name).is_symlink() or file_entry(folder / name) != entry:
             raise IntegrityError(f"{name} is not the file that was written: its size or SHA-256 differs.", where=str(folder))
     return manifest
 
@@ -208,7 +208,8 @@ def _fill(model: MultiTask, parameters: Mapping[str, Tensor]) -> None:
         parameter.data = parameters[name].clone() if name in parameters else parameter.data.cpu()
 
 
-def _entry(path: Path) -> dict[str, Any]:
+def file_entry(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as a manifest has them."""
     with path.open("rb") as file:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 

@@ -61,7 +61,7 @@ class Parent:
 
     def growths(self, cards: Mapping[str, Card]) -> dict[str, Growth]:
         """The tasks of the model whose cards have more labels now. Raises ConfigError that shows every other change."""
-        problems, found = Problems(), {}
+        problems, found = Problems(), dict[str, Growth]()
         for name in (name for name in cards if name in self.manifest["tasks"]):
             try:
                 growth = compared(cards[name], self.card(name), self.manifest["tasks"][name]["fingerprint"])
@@ -104,8 +104,8 @@ def compared(card: Card, old: Card, fingerprint: str) -> Growth | None:
         if same and set(known) < set(labels):
             return Growth(known, labels)
     raise ConfigError(
-        f"'{card.name}' is another task than the model's: {_difference(card, old)}. Give the card a new name, or take the old one "
-        "back; labels may only be added.",
+        f"'{card.name}' is another task than the model's: {_difference(card, old)}. Give the card a new name, or take back the "
+        "old one; labels may only be added.",
         where=card.where("name"),
     )
 

@@ -44,7 +44,7 @@ def expanded(
             found[name] = {"param": drawn.clone()}
         elif old.shape == drawn.shape and task not in grown:
             found[name] = {"param": old.clone(), **{key: value for key, value in moments.get(name, {}).items() if key != "param"}}
-        elif task in grown and (new := _grown(drawn, old, grown[task])) is not None:
+        elif task is not None and task in grown and (new := _grown(drawn, old, grown[task])) is not None:
             found[name] = {"param": new}
         else:
             wrong.append(f"{name} is {list(old.shape)} in the model, {list(drawn.shape)} here")
@@ -59,7 +59,7 @@ def expanded(
 
 
 def _grown(drawn: Tensor, old: Tensor, growth: Growth) -> Tensor | None:
-    """`drawn` with the old values in the old labels' places, along each dimension that runs over the labels; None if none does."""
+    """`drawn` with the old values in the old labels' places, along each dimension over the labels; None if shapes differ else."""
     if drawn.dim() != old.dim():
         return None
     pairs = list(zip(old.shape, drawn.shape, strict=True))

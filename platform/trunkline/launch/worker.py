@@ -65,7 +65,7 @@ class Worker:
         self.freezing = make_freezing(self.recipe, self.built.model)
         step = restored.step if restored else 0
         self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
-        progress = self._restore(restored, entries)
+        progress = self._restore(restored)
         self.monitor = self._monitor(progress, resumed=progress.step > 0)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
@@ -153,7 +153,7 @@ class Worker:
             self.monitor.event("trained", step=step, **_counted(self.engine))
         return self.engine
 
-    def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
+    def _restore(self, restored: checkpoint.Restored | None) -> Progress:
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return Progress()
         self.built.stream.load_state(restored.state["stream"])

@@ -114,7 +114,7 @@ def _named(rule: Rule, known: Mapping[str, set[str]], names: Sequence[str]) -> s
     found = set(fnmatch.filter(names, rule.modules)) if "*" in rule.modules else set()
     if not found:
         raise ConfigError(
-            f"the model has no '{rule.modules}'. {nearest(rule.modules, known)} Or a pattern of parameter names, such as '*.bias'.",
+            f"the model has no '{rule.modules}'. {nearest(rule.modules, known)} Or a pattern of names, such as '*.bias'.",
             where=rule.place,
         )
     return found
