@@ -83,6 +83,9 @@ class Train(Strict):
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
     )
+    hang_s: Positive = Field(
+        default=1800.0, description="seconds without a finished step, evaluation or checkpoint, after which the run ends"
+    )
     clip: Positive | None = Field(default=1.0, description="largest gradient norm; null: no clipping")
     log_every: Count = 10
     log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")

@@ -104,6 +104,13 @@ class PromiseBroken(TrunklineError):
     kind = "promise"
 
 
+class Hung(TrunklineError):
+    """A rank made no progress for too long; where all ranks stood is kept."""
+
+    exit_code = 8
+    kind = "hung"
+
+
 class Stopped(TrunklineError):
     """Training was asked to stop, and did so after a step, with a checkpoint."""
 

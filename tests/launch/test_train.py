@@ -279,3 +279,28 @@ def test_an_offline_tracker_run_holds_what_metrics_jsonl_holds(recipe: Path) -> 
     for record in lines(run / "metrics.jsonl"):
         for name in record.keys() - {"step", "time"}:
             assert f'"{name}"' in said, name
+
+
+def test_a_disk_without_room_for_a_checkpoint_costs_the_checkpoint_and_not_the_run(finished: Path, recipe: Path) -> None:
+    blocked = """
+import sys
+from pathlib import Path
+from trunkline import checkpoint
+from trunkline.cli.app import main
+write = checkpoint._write
+def refused(path, content):
+    if path.parent.name == ".step-00000010.tmp" and path.suffix == ".safetensors":
+        Path("/dev/full").write_bytes(content)
+    return write(path, content)
+checkpoint._write = refused
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", blocked, "train", str(recipe), "--in-process"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = (recipe.parent.parent / "outputs").iterdir()
+    (failed,) = [event for event in lines(run / "events.jsonl") if event["event"] == "checkpoint_failed"]
+    assert failed["step"] == 10 and "No space left" in str(failed["reason"]) and failed["newest"] == ["step-00000005"]
+    assert "checkpoint_failed" in done.stderr
+    mine, theirs = weights(run), weights(finished)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

@@ -114,6 +114,14 @@ def test_a_folder_that_brings_code_is_refused_and_nothing_of_it_runs(tmp_path: P
     assert not canary.exists()
 
 
+def test_pickled_weights_are_refused_unread(tmp_path: Path) -> None:
+    trunk("bert").save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"no weights at all")
+    with pytest.raises(IntegrityError, match=r"never read.*convert"):
+        Transformer(100, 1, 64, pretrained=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"heads": 5}, "multiple"), ({"architecture": "brt"}, "architecture"), ({"pretrained": "./nowhere"}, "no folder")],

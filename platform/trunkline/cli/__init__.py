@@ -10,6 +10,7 @@ COMMANDS = {
     "diff": "models",
     "lineage": "models",
     "rollback": "models",
+    "checkpoint": "checkpoint",
     "task": "tasks",
     "parts": "parts",
     "config": "config",

@@ -61,11 +61,10 @@ class Judge:
         self.latest, self.step = figures, step
         return figures
 
-    def saved(self, step: int) -> None:
-        """A checkpoint of this step is being written: it is the best if it was just measured so."""
+    def best_with(self, step: int) -> dict[str, float]:
+        """What `best` is once a checkpoint of this step stands: this one if it was just measured so."""
         score = self.latest.get("eval/skill", LOWEST)
-        if self.step == step and score > self.best["score"]:
-            self.best = {"step": step, "score": score}
+        return {"step": step, "score": score} if self.step == step and score > self.best["score"] else self.best
 
     def table(self, run: Path) -> list[dict[str, Any]]:
         """A mapping per task: task, kind, rows, metric (the headline), baseline, value, skill, learned, metrics.

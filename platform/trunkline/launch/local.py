@@ -95,6 +95,7 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
     )
     if show:
         watcher.start()
+    _remove(run.stacks)
     try:
         if in_process:
             asked = threading.Event()

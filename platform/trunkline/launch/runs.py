@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "stop"
 
     @property
+    def stacks(self) -> Path:
+        """Where all ranks stood when one of them made no progress."""
+        return self.path / "stacks"
+
+    @property
     def finished(self) -> bool:
         return self.result.is_file()
 

@@ -20,6 +20,7 @@ from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
+from trunkline.launch.watchdog import Watchdog
 from trunkline.models.multitask import owner
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
@@ -57,6 +58,7 @@ class Worker:
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.built = assemble(folder.path)
         self.recipe = self.built.recipe
+        self.watchdog = Watchdog(folder.stacks, self.rank, self.recipe.train.hang_s)
         self.judge = Judge(self.built, rank=self.rank, world=self.world, gather=gather)
 
     def run(self) -> None:
@@ -76,8 +78,9 @@ class Worker:
         if self.engine.frozen:
             self.monitor.event("trained", step=progress.step + 1, **_counted(self.engine))
         try:
-            self._train(progress)
-            self._finish(progress)
+            with self.watchdog.watching():
+                self._train(progress)
+                self._finish(progress)
         except Diverged as error:
             self.monitor.close(failed=True)
             raise Diverged(f"{error.message} {self._way_on()}") from error
@@ -108,11 +111,15 @@ class Worker:
             weighting=self.built.weighting,
             schedule=Schedule(optim.schedule, optim.warmup, settings.steps),
             monitor=self.monitor,
-            evaluate=lambda step: self.judge.evaluate(step, device=self.engine.device),
+            evaluate=self._evaluate,
             save=self._save,
             record=self._record,
             asked=self.asked,
         )
+
+    def _evaluate(self, step: int) -> Mapping[str, float]:
+        self.watchdog.alive(f"evaluation after step {step}")
+        return self.judge.evaluate(step, device=self.engine.device)
 
     def _engine(self, entries: Entries, frozen: frozenset[str]) -> Engine:
         """Parameters go into the model before the engine takes hold of it, moments after."""
@@ -186,8 +193,10 @@ class Worker:
         )
         return Group([jsonl, wandb])
 
-    def _save(self, progress: Progress) -> None:
-        self.judge.saved(progress.step)
+    def _save(self, progress: Progress) -> bool:
+        """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+        self.watchdog.alive(f"checkpoint of step {progress.step}")
+        best = self.judge.best_with(progress.step)
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self.engine.named_state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
@@ -197,15 +206,23 @@ class Worker:
             "skipped": dataclasses.asdict(progress.skipped),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
-            "best": self.judge.best,
+            "best": best,
         }
         root, files = self.folder.checkpoints, self.built.documents
-        path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        try:
+            path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        except OSError as error:
+            stands = [kept.name for kept in checkpoint.committed(root)[:1]]
+            self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
+            return False
+        self.judge.best = best
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(self.judge.best["step"])])
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(best["step"])])
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
+        return True
 
     def _record(self, packs: Step) -> None:
+        self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
@@ -222,6 +239,7 @@ class Worker:
 
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
+        self.watchdog.alive("writing the model")
         state = self.engine.named_state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)

@@ -185,7 +185,8 @@ def _pretrained(source: str, dropout: float) -> Any:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     for key, value in _dropout(config, dropout).items():
         setattr(config, key, value)
-    return _without_pooler(AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, trust_remote_code=False))
+    settings = {"dtype": torch.float32, "trust_remote_code": False, "use_safetensors": True}
+    return _without_pooler(AutoModel.from_pretrained(folder, config=config, **settings))
 
 
 def _folder(source: str) -> str:
@@ -205,6 +206,12 @@ def _folder(source: str) -> str:
             raise IntegrityError("no config.json here: not a model folder of transformers.", where=str(path))
         if any(path.glob("*.py")) or "auto_map" in json.loads(config.read_text()):
             raise IntegrityError("this model folder brings code (auto_map or *.py), which is never run.", where=str(path))
+        if not any(path.glob("*.safetensors")):
+            raise IntegrityError(
+                "no *.safetensors here. Pickled weights (pytorch_model.bin) are never read: a pickle can run code. If you trust "
+                "them, convert them once: AutoModel.from_pretrained(folder).save_pretrained(other), and the tokenizer likewise.",
+                where=str(path),
+            )
     elif path.is_absolute() or source.startswith("."):
         raise ConfigError(f"trunk.pretrained: no folder '{source}'.")
     return source

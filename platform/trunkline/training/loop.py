@@ -54,7 +54,7 @@ def train(
     schedule: Schedule,
     monitor: Monitor,
     evaluate: Callable[[int], Mapping[str, float]],
-    save: Callable[[Progress], None],
+    save: Callable[[Progress], bool],
     record: Callable[[Step], None],
     asked: Callable[[], bool],
 ) -> None:
@@ -63,8 +63,8 @@ def train(
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
     engine_at: the engine a step trains with; another one where what is trained changes. Collective.
-    evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
-    asked: whether this rank was asked to stop.
+    evaluate, save: collective; evaluate returns what to log, save whether a checkpoint stands. record: called with every step's
+    rows before it is trained on. asked: whether this rank was asked to stop.
     """
     clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
@@ -90,11 +90,12 @@ def train(
             monitor.log(step, evaluate(step))
             clock.paused()
         if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
-            save(progress)
+            saved = save(progress)
             clock.paused()
         if observed.stop and step < plan.steps:
             monitor.event("stopped", step=step)
-            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} with a checkpoint.")
+            how = "with a checkpoint" if saved else "without one: the disk refused it, see events.jsonl"
+            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} {how}.")
 
 
 class Clock:
