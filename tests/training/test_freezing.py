@@ -28,6 +28,7 @@ PHASES = [
     "train.save_every=1",
     "train.evaluate_every=6",
     "train.keep_last=99",
+    "train.ema=0.9",
     "freeze=[{modules: embeddings, until: 0.34}, {modules: layers.0, until: 0.67}]",
 ]
 BORDER, MIDDLE = 2, 3

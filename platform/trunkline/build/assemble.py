@@ -29,14 +29,17 @@ from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.losses.base import Loss
 from trunkline.models.base import Trunk
-from trunkline.models.multitask import MultiTask
+from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
+from trunkline.training.engine import check_stage, step_of
+from trunkline.training.freezing import layer_scale
 from trunkline.training.objective import Objective
+from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
 
-PART_KEY = re.compile(r"((?:sampling|weighting)(?:\.\w+)*):? ")
+PART_KEY = re.compile(r"((?:sampling|weighting|optim|engine)(?:\.\w+)*):? ")
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,42 @@ def check_probes(recipe: Recipe, weighting: Weighting, trunk: Trunk) -> None:
             "another trunk.",
             where=recipe.where("weighting"),
         )
+
+
+def make_groups(recipe: Recipe, model: MultiTask, state: Mapping[str, Mapping[str, torch.Tensor]] | None = None) -> Groups:
+    """The model's parameter groups with the rates and decays of the recipe. state: what was trained before, by name."""
+    optim = recipe.optim
+    return parameter_groups(
+        model,
+        owner,
+        model.trunk.embeddings,
+        lr=optim.lr,
+        head_lr=optim.head_lr or optim.lr,
+        embedding_lr=optim.embedding_lr,
+        head_decay=optim.head_decay,
+        embedding_decay=optim.embedding_decay,
+        steps={name: step_of(entry) for name, entry in (state or {}).items()},
+        scale=layer_scale(model, optim.layer_decay),
+    )
+
+
+def make_schedule(recipe: Recipe) -> Schedule:
+    optim = recipe.optim
+    cooldown = COOLDOWN if optim.cooldown is None else optim.cooldown
+    return Schedule(optim.schedule, optim.warmup, recipe.train.steps, cooldown)
+
+
+def check_optimizer(recipe: Recipe, model: MultiTask) -> None:
+    """Raises ConfigError for settings that the optimizer refuses, and for one that can not run at the ZeRO stage."""
+    with _of(recipe, "optim"):
+        make = OPTIMIZERS.get(recipe.optim.kind)
+        check_stage(make, recipe.engine.zero_stage)
+        try:
+            make(make_groups(recipe, model), **recipe.optim.arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"optim: optimizer '{recipe.optim.kind}' refuses its arguments: {error}. Mend them, or leave them out."
+            ) from error
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

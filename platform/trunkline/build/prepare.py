@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import check_probes, make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.assemble import check_optimizer, check_probes, make_model, make_sampler, make_stream, make_weighting
 from trunkline.build.finetune import make_freezing
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.start import Parent, write_start
@@ -119,6 +119,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
     check_probes(recipe, weighting, model.trunk)
+    check_optimizer(recipe, model)
     make_freezing(recipe, model)
     start = parent.state(model, cards, recipe.start.moments) if parent and recipe.start else None
     _try_losses(model, losses, encodings, cards)

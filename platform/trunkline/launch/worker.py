@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,7 +14,7 @@ import torch
 
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
-from trunkline.build.assemble import assemble, model_config
+from trunkline.build.assemble import assemble, make_groups, make_schedule, model_config
 from trunkline.build.finetune import make_freezing
 from trunkline.build.model import write_model
 from trunkline.data.dealing import Step
@@ -21,15 +22,14 @@ from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
-from trunkline.models.multitask import owner
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
-from trunkline.training.engine import Engine, step_of
-from trunkline.training.freezing import Freezing, layer_scale
+from trunkline.training.average import Average
+from trunkline.training.engine import Engine
+from trunkline.training.freezing import Freezing
 from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
-from trunkline.training.optim import Schedule, parameter_groups
 
 Entries = dict[str, dict[str, torch.Tensor]]
 
@@ -67,7 +67,9 @@ class Worker:
         self.freezing = make_freezing(self.recipe, self.built.model)
         step = restored.step if restored else 0
         self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
-        progress = self._restore(restored)
+        decay = self.recipe.train.ema
+        self.average = None if decay is None else Average(self.engine, decay)
+        progress = self._restore(restored, entries)
         self.monitor = self._monitor(progress, resumed=progress.step > 0)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
@@ -90,7 +92,7 @@ class Worker:
         self.monitor.close()
 
     def _train(self, progress: Progress) -> None:
-        settings, optim = self.recipe.train, self.recipe.optim
+        settings = self.recipe.train
         plan = Plan(
             steps=settings.steps,
             tokens_per_pass=settings.tokens_per_pass,
@@ -109,38 +111,31 @@ class Worker:
             stream=self.built.stream,
             tables=self.built.tables,
             weighting=self.built.weighting,
-            schedule=Schedule(optim.schedule, optim.warmup, settings.steps),
+            schedule=make_schedule(self.recipe),
             monitor=self.monitor,
             evaluate=self._evaluate,
             save=self._save,
             record=self._record,
             asked=self.asked,
+            average=self.average,
         )
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
+        """Of the moving average where there is one, for it is what is written in the end."""
         self.watchdog.alive(f"evaluation after step {step}")
-        return self.judge.evaluate(step, device=self.engine.device)
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            return self.judge.evaluate(step, self.engine.device)
 
     def _engine(self, entries: Entries, frozen: frozenset[str]) -> Engine:
         """Parameters go into the model before the engine takes hold of it, moments after."""
-        model, optim = self.built.model, self.recipe.optim
+        model = self.built.model
         if entries:
             model.load_state_dict({name: entry["param"] for name, entry in entries.items()}, strict=True)
         Freezing.hold(model, frozen)
-        scales = layer_scale(model, optim.layer_decay)
-        groups = parameter_groups(
-            model,
-            owner,
-            model.trunk.embeddings,
-            lr=optim.lr,
-            head_lr=optim.head_lr or optim.lr,
-            steps={name: step_of(entry) for name, entry in entries.items()},
-            scale=lambda name: scales.get(name, 1.0),
-        )
         engine = Engine(
             self.built.objective,
             model,
-            groups,
+            make_groups(self.recipe, model, entries),
             self.built.make_optimizer,
             zero_stage=self.recipe.engine.zero_stage,
             clip=self.recipe.train.clip,
@@ -153,16 +148,20 @@ class Worker:
         """The engine of this step. Where what is trained changes, a new one from the old one's state, bit for bit. Collective."""
         frozen = self.freezing.at(step)
         if frozen != frozenset(self.engine.frozen):
-            state = self.engine.named_state()
+            state = self._state(lambda _: True)
             self.engine.close()
             self.built = self.judge.built = self.built.fresh()
             self.engine = self._engine(state, frozen)
+            if self.average is not None:
+                self.average.move(self.engine, {name: entry["ema"] for name, entry in state.items() if "ema" in entry})
             self.monitor.event("trained", step=step, **_counted(self.engine))
         return self.engine
 
-    def _restore(self, restored: checkpoint.Restored | None) -> Progress:
+    def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return Progress()
+        if self.average is not None:
+            self.average.load({name: entry["ema"] for name, entry in entries.items() if "ema" in entry})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
@@ -198,7 +197,7 @@ class Worker:
         self.watchdog.alive(f"checkpoint of step {progress.step}")
         best = self.judge.best_with(progress.step)
         mine = checkpoint.shares(self.engine.sizes, self.world)
-        state = self.engine.named_state(lambda name: mine[name] == self.rank)
+        state = self._state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
         document = {
             "run_id": self.folder.run_id,
@@ -221,6 +220,13 @@ class Worker:
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
         return True
 
+    def _state(self, keep: Callable[[str], bool]) -> Entries:
+        """By name: parameter, moments, step count, and `ema` where the average is kept. Collective."""
+        state = self.engine.named_state(keep)
+        for name, value in (self.average.named(keep) if self.average else {}).items():
+            state[name]["ema"] = value
+        return state
+
     def _record(self, packs: Step) -> None:
         self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
@@ -240,10 +246,10 @@ class Worker:
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
         self.watchdog.alive("writing the model")
-        state = self.engine.named_state(lambda _: self.rank == 0)
+        state = self._state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
-            parameters = {name: entry["param"] for name, entry in state.items()}
+            parameters = {name: entry.get("ema", entry["param"]) for name, entry in state.items()}
             counted = {"steps": progress.step, "tokens": progress.tokens}
             lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
             write_model(self.folder.model, self.built, parameters, rows, lineage=lineage)
