@@ -133,7 +133,9 @@ class Start(Short, Strict):
     model: str = Field(min_length=1, description="a model folder, relative to the recipe")
     moments: bool = Field(default=True, description="the optimizer's moments too, where the model's run still has them")
     rehearse: Count | None = Field(default=None, description="rows of each of the model's own tasks; null: all")
-    anchor: Positive | None = Field(default=None, description="pull of the trunk back to where it started, times lr (L2-SP)")
+    anchor: float | None = Field(
+        default=None, gt=0, le=1, description="share of the way back to where it started, each step, at the peak rate (L2-SP)"
+    )
     fisher: Count | None = Field(default=None, description="rows of each old task that say what the pull is to hold (EWC)")
     aside: list[str] = Field(default_factory=list, description="tasks of this run that are not for the model it makes")
 

@@ -45,7 +45,7 @@ def straight(recipe: Path, two_ranks: Ranks) -> dict[int, Path]:
     runs = {}
     for stage in STAGES:
         runs[stage] = phased.prepared(recipe, recipe.parent / f"stage{stage}", [*PHASES, f"engine.zero_stage={stage}"])
-        two_ranks(phased.on_rank, str(runs[stage]))
+        two_ranks(phased.on_rank, str(runs[stage]), timeout_s=300)
     return runs
 
 

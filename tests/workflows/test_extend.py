@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import phased
 import trunkline
+from ranks import Ranks
 from small_project import write_project
 from trunkline import checkpoint, durable
 from trunkline.build.prepare import prepare
@@ -70,13 +73,14 @@ def same_answers(a: Path, b: Path) -> bool:
 # --- before the first step
 
 
-def started(project: Path, strategy: str = "replay", overrides: tuple[str, ...] = ()) -> Path:
+def started(project: Path, strategy: str = "replay", overrides: tuple[str, ...] = (), name: str = "started") -> Path:
     """The run of an extension as it is before its first step."""
     model = model_of(project)
     manifest = json.loads((model / "manifest.json").read_text())
     job = Job(model, ["answer"], strategy, overrides=overrides)
-    recipe = write_recipe(model, manifest, project / "tasks", planned(parsed(strategy), ["answer"], OLD, Settings()), job)
-    run = project / "started"
+    plan = planned(parsed(strategy), ["answer"], OLD, Settings())
+    recipe = write_recipe(model, manifest, project / "tasks", plan, job, project / ".trunkline" / "extend" / "job")
+    run = project / name
     run.mkdir()
     prepare(load_recipe(recipe, overrides), run, project / ".trunkline" / "store", lambda _: None)
     return run
@@ -272,3 +276,48 @@ def test_a_promotion_killed_anywhere_leaves_a_whole_current_model(
     line.promote(models[2], "2")
     assert hashes(line.current) == hashes(models[2]) and len(line.versions()) <= 3
     assert hashes(line.rollback()) == hashes(models[1])
+
+
+# --- holding the trunk
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> Iterator[Ranks]:
+    ranks = Ranks(2)
+    yield ranks
+    ranks.close()
+
+
+def test_an_anchored_trunk_is_held_alike_at_every_zero_stage_and_its_start_lies_in_the_checkpoint(
+    project: Path, two_ranks: Ranks
+) -> None:
+    ends = []
+    for stage in (0, 1, 2, 3):
+        overrides = (f"engine.zero_stage={stage}", "start.anchor=0.5", "start.fisher=2", "freeze=[]", "train.steps=3")
+        run = started(project, "anchor", overrides, name=f"stage{stage}")
+        two_ranks(phased.on_rank, str(run), timeout_s=300)
+        begun, ended = phased.state(run, 0), phased.state(run, 3)
+        trunk = [name for name in ended if name.startswith("trunk.")]
+        assert all(torch.equal(ended[name]["anchor"], begun[name]["param"]) for name in trunk)
+        assert all(torch.equal(ended[name]["fisher"], begun[name]["fisher"]) for name in trunk)
+        ends.append({name: ended[name]["param"] for name in ended})
+    for other in ends[1:]:
+        assert all(torch.allclose(other[name], ends[0][name], atol=1e-5) for name in other)
+
+
+def test_distill_holds_the_old_heads_still_and_the_old_answers_closer_than_training_alone(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = {}
+    before = hashes(model_of(project))
+    old = answers(model_of(project))
+    for strategy in ("distill", "anchor"):
+        loose = ("--anchor", "1e-9") if strategy == "anchor" else ("--share", "0.7")
+        arguments = ("--task", "answer", "--strategy", strategy, *loose, "--json", "--protect", "*:-200", "-s", "optim.lr=2e-2")
+        assert main(["extend", str(model_of(project)), "--in-process", "--steps", "30", *arguments]) == 0
+        new = Path(json.loads(capsys.readouterr().out)["model"])
+        assert list(trunkline.load(new).tasks) == [*OLD, "answer"]
+        kept = [name for name in before if name.startswith("heads/") and name.endswith(".safetensors")]
+        assert all(hashes(new)[name] == before[name] for name in kept)
+        moved[strategy] = float(np.abs(answers(new)["topic"] - old["topic"]).mean())
+    assert moved["distill"] < moved["anchor"]

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.finetune import make_adapters
+from trunkline.build.finetune import make_adapters, rehearsed
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
+from trunkline.continual.penalties import MakeOptimizer, anchored
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit
@@ -93,7 +94,11 @@ def assemble(run: Path) -> Assembly:
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
-        name: replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
+        name: rehearsed(
+            recipe,
+            hosts.get(name, name),
+            replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached),
+        )
         for name, loss in losses.items()
     }
     judged = [
@@ -117,7 +122,7 @@ def assemble(run: Path) -> Assembly:
         objective=Objective(model, losses, precision(recipe.engine.precision)),
         stream=stream,
         weighting=make_weighting(recipe, cards),
-        make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
+        make_optimizer=make_optimizer(recipe),
         documents=documents(run),
         lineage=lineage(recipe, cards, splits),
     )
@@ -211,6 +216,13 @@ def make_groups(recipe: Recipe, model: MultiTask, state: Mapping[str, Mapping[st
     )
 
 
+def make_optimizer(recipe: Recipe) -> MakeOptimizer:
+    """Groups -> the recipe's optimizer, with the pull of `start.anchor`."""
+    make = functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments)
+    start = recipe.start
+    return make if start is None or start.anchor is None else anchored(make, start.anchor, weighed=start.fisher is not None)
+
+
 def make_schedule(recipe: Recipe) -> Schedule:
     optim = recipe.optim
     cooldown = COOLDOWN if optim.cooldown is None else optim.cooldown
@@ -258,14 +270,15 @@ def precision(asked: str) -> str:
 
 def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Where a model comes from: its parent (folder, run, hash of its manifest) or None, its data by content, its cards."""
-    parent = None
+    parent, aside = None, list[str]()
     if recipe.start is not None:
         folder = recipe.beside(recipe.start.model)
         manifest = (folder / "manifest.json").read_bytes()
         known = json.loads(manifest).get("lineage", {})
+        aside = [*known.get("aside", ()), *recipe.start.aside]
         parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
     data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}
-    return {"parent": parent, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}
+    return {"parent": parent, "aside": aside, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}
 
 
 def documents(run: Path) -> dict[str, str]:

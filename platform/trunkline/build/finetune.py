@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from trunkline.config import Recipe
+from trunkline.data.packing import Table
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk
 from trunkline.models.lora import Adapters, LoRA
@@ -66,7 +70,20 @@ def loras(manifest: Mapping[str, Any]) -> dict[str, LoRA]:
     return {name: LoRA(**about["lora"]) for name, about in manifest["tasks"].items() if "lora" in about}
 
 
+def rehearsed(recipe: Recipe, task: str, table: Table) -> Table:
+    """The table of a task the model has already, with as many of its rows as the recipe rehearses, drawn once by chance."""
+    start = recipe.start
+    if start is None or start.rehearse is None or start.rehearse >= len(table.rows) or task not in _parent(recipe)["tasks"]:
+        return table
+    chance = np.random.default_rng([recipe.seed, *task.encode()])
+    return replace(table, rows=table.rows.take(np.sort(chance.permutation(len(table.rows))[: start.rehearse])))
+
+
 def _known(recipe: Recipe) -> dict[str, LoRA]:
-    if recipe.start is None:
-        return {}
-    return loras(json.loads((recipe.beside(recipe.start.model) / "manifest.json").read_text()))
+    return loras(_parent(recipe)) if recipe.start is not None else {}
+
+
+def _parent(recipe: Recipe) -> dict[str, Any]:
+    assert recipe.start is not None
+    found: dict[str, Any] = json.loads((recipe.beside(recipe.start.model) / "manifest.json").read_text())
+    return found

@@ -121,7 +121,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_probes(recipe, weighting, model.trunk)
     check_optimizer(recipe, model)
     make_freezing(recipe, model)
-    start = parent.state(model, cards, recipe.start.moments) if parent and recipe.start else None
+    start = parent.state(model, cards, recipe, store, say) if parent else None
     _try_losses(model, losses, encodings, cards)
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,21 @@ from typing import Any
 import torch
 
 from trunkline import checkpoint
+from trunkline.build.fisher import fisher
 from trunkline.build.model import load_model, read_manifest
 from trunkline.config import Recipe
 from trunkline.continual.expand import Entries, Growth, expanded
+from trunkline.continual.penalties import ANCHOR, FISHER
 from trunkline.data.encoding.base import shorten
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError, Problems
-from trunkline.models.multitask import MultiTask
+from trunkline.models.multitask import MultiTask, owner
 from trunkline.predict import Model
 from trunkline.registry import ENCODINGS
 from trunkline.tasks.card import Card, load_card
 from trunkline.tasks.catalog import Catalog
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,28 @@ class Parent:
         problems.raise_if_any()
         return found
 
-    def state(self, model: MultiTask, cards: Mapping[str, Card], moments: bool) -> Entries:
-        """What the run's model starts from, by parameter."""
+    def state(self, model: MultiTask, cards: Mapping[str, Card], recipe: Recipe, store: Path, say: Say) -> Entries:
+        """What the run's model starts from, by parameter; where the trunk is anchored, that is noted beside it."""
+        start = recipe.start
+        assert start is not None
         trained = {**dict(self.model.network.named_parameters()), **self._lent(cards)}
-        return expanded(model, trained, self._moments(trained) if moments else {}, self.growths(cards))
+        found = expanded(model, trained, self._moments(trained) if start.moments else {}, self.growths(cards))
+        if start.anchor is not None:
+            matter = fisher(self.model, self.catalog, start.fisher, recipe.seed, store, say) if start.fisher else {}
+            for name, entry in found.items():
+                if owner(name) is None:
+                    entry |= {ANCHOR: entry["param"].clone(), **({FISHER: matter[name]} if matter else {})}
+        return found
 
     def _lent(self, cards: Mapping[str, Card]) -> dict[str, torch.Tensor]:
-        """The heads of tasks that used another's, where that task is not in the run: their own from now on."""
+        """The heads of tasks that use another's, where that task is not in the run: their own from now on."""
         network = self.model.network
-        lent = {name: owner for name, owner in network.owners.items() if owner != name and name in cards and owner not in cards}
-        return {f"heads.{name}_.{key}": tensor for name in lent for key, tensor in network.head(name).named_parameters()}
+        lent = {name: name for name, owner in network.owners.items() if owner != name and name in cards and owner not in cards}
+        asked = {name: card.head_of for name, card in cards.items() if card.head_of is not None and card.head_of not in cards}
+        lent |= {name: old for name, old in asked.items() if old in network.owners}
+        return {
+            f"heads.{name}_.{key}": tensor for name, old in lent.items() for key, tensor in network.head(old).named_parameters()
+        }
 
     def _moments(self, trained: Mapping[str, torch.Tensor]) -> Entries:
         """Of the parameters that the last checkpoint of the model's own run holds with the very bits the model has."""
@@ -89,7 +105,8 @@ class Parent:
         entries: Entries = {}
         for key, tensor in (restored.tensors if restored else {}).items():
             what, _, name = key.partition("/")
-            entries.setdefault(name, {})[what] = tensor
+            if what not in (ANCHOR, FISHER, "ema"):
+                entries.setdefault(name, {})[what] = tensor
         return {name: own for name, own in entries.items() if name in trained and torch.equal(own["param"], trained[name])}
 
 

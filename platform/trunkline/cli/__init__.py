@@ -6,6 +6,7 @@ COMMANDS = {
     "evaluate": "run",
     "predict": "run",
     "extend": "extend",
+    "refresh": "extend",
     "remove": "models",
     "diff": "models",
     "lineage": "models",

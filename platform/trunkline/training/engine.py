@@ -169,8 +169,8 @@ class Engine:
         """
         from deepspeed.utils import safe_set_full_optimizer_state
 
-        moved = {name: entry for name, entry in state.items() if "step" in entry}
-        self._resting = {name: {k: v for k, v in moved[name].items() if k != "param"} for name in self.frozen if name in moved}
+        moved = {name: {key: entry[key] for key in entry if key not in ("param", "ema")} for name, entry in state.items()}
+        self._resting = {name: moved[name] for name in self.frozen if name in moved}
         for group, flat in self._flats():
             steps = {step_of(moved.get(self._names[id(p)], {})) for p in group}
             if len(steps) != 1:
@@ -180,7 +180,7 @@ class Engine:
             self._inner.state[flat]["step"].fill_(steps.pop())
         for name in (name for name in self.parameters if name in moved):
             parameter = self.parameters[name]
-            for key in self._moments[id(parameter)]:
+            for key in (key for key in self._moments[id(parameter)] if key in moved[name]):
                 value = moved[name][key].to(self.device)
                 if self.stage == 0:
                     self._inner.state[parameter][key].copy_(value)

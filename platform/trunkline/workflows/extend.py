@@ -15,7 +15,7 @@ from trunkline.build.evaluation import evaluate_model
 from trunkline.build.model import read_manifest
 from trunkline.build.start import compared
 from trunkline.config import load_recipe
-from trunkline.continual.gate import forgetting, promises
+from trunkline.continual.gate import Change, forgetting, promises
 from trunkline.document import reader, writer
 from trunkline.errors import ConfigError, IntegrityError, Problems, TrunklineError, UsageError
 from trunkline.launch.local import Result, train
@@ -24,6 +24,7 @@ from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
 from trunkline.workflows.judging import changes, check_promises, measurable
+from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, opened
 from trunkline.workflows.strategies import Plan, Settings, parsed, planned
 
@@ -47,6 +48,7 @@ class Job:
     outputs: Path | None = None
     line: Path | None = None
     in_process: bool = False
+    name: str = "extend"
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,7 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     """
     line, folder = opened(job.model, job.line)
     manifest = read_manifest(folder)
-    place = job.catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
-    if place is None:
-        raise ConfigError(f"no folder `tasks` near {folder}, so there are no cards. Name one with --catalog.")
+    place = catalog_of(job, folder)
     catalog = Catalog([place])
     limits = promises(job.protect, list(manifest["tasks"]))
     grown = check_cards(folder, manifest, catalog, job.tasks)
@@ -77,10 +77,19 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     strategies = parsed(job.strategy)
     if grown and not {"replay", "full"} & set(strategies):
         raise UsageError(f"the labels of {', '.join(grown)} have grown, which replay or full learn.", where="--strategy")
-    plan = planned(strategies, job.tasks, old, job.settings)
-    recipe = write_recipe(folder, manifest, place, plan, job)
+    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
+    held = lessons(folder, catalog, job.tasks, own / "lessons", say) if "distill" in strategies else None
+    recipe = write_recipe(folder, manifest, place, planned(strategies, job.tasks, old, job.settings, held), job, own)
     result = trained(recipe, job, say, show=show)
     return judged(result, folder, place, limits, old, job, line, say)
+
+
+def catalog_of(job: Job, folder: Path) -> Path:
+    """The folder of cards. Raises ConfigError if there is none near."""
+    place = job.catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
+    if place is None:
+        raise ConfigError(f"no folder `tasks` near {folder}, so there are no cards. Name one with --catalog.")
+    return place
 
 
 def check_cards(folder: Path, manifest: Mapping[str, Any], catalog: Catalog, new: Sequence[str]) -> list[str]:
@@ -113,8 +122,16 @@ def check_cards(folder: Path, manifest: Mapping[str, Any], catalog: Catalog, new
     return grown
 
 
-def write_recipe(folder: Path, manifest: Mapping[str, Any], place: Path, plan: Plan, job: Job) -> Path:
-    """The job as a recipe file in the project's `.trunkline/extend/<key>/`, the same file for the same job."""
+def key_of(manifest: Mapping[str, Any], job: Job) -> str:
+    """The same for the same job on the same model, so that it goes on where it was."""
+    stated = [job.name, list(job.tasks), job.strategy, asdict(job.settings), job.steps, list(job.overrides), manifest["files"]]
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def write_recipe(
+    folder: Path, manifest: Mapping[str, Any], place: Path, plan: Plan, job: Job, own: Path, *, beside: Path | None = None
+) -> Path:
+    """The job as a recipe file in `own`, its folder in the project. beside: another catalog."""
     stated = parent_recipe(folder, manifest)
     train_ = dict(stated["train"])
     train_["steps"] = job.steps or max(20, round(SHARE_OF_STEPS * int(train_["steps"])))
@@ -127,7 +144,7 @@ def write_recipe(folder: Path, manifest: Mapping[str, Any], place: Path, plan: P
     data = {
         **stated,
         "trunk": trunk,
-        "catalog": [str(place.resolve())],
+        "catalog": [str(folder.resolve()) for folder in (place, own / "lessons", beside) if folder and folder.is_dir()],
         "tasks": [known.get(task, {"task": task}) for task in plan.tasks],
         "train": train_,
         **plan.changes,
@@ -135,8 +152,7 @@ def write_recipe(folder: Path, manifest: Mapping[str, Any], place: Path, plan: P
     }
     data = {key: value for key, value in data.items() if value is not None}
     text = writer.render(data)
-    key = hashlib.sha256(json.dumps([text, manifest["files"], list(job.overrides)]).encode()).hexdigest()[:12]
-    path = place.parent / ".trunkline" / "extend" / key / f"extend-{'-'.join(job.tasks)[:40]}.yaml"
+    path = own / f"{'-'.join((job.name, *job.tasks))[:40]}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.replace(path, text)
     load_recipe(path, job.overrides)
@@ -175,19 +191,22 @@ def judged(
     job: Job,
     line: Line | None,
     say: Callable[[str], None],
+    *,
+    beside: Sequence[Change] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> Extended:
     """The report, written beside the run; the model becomes current in the line if every promise is kept."""
     began = time.perf_counter()
     found = changes(parent, result.model, place, limits, old, say)
     new = evaluate_model(result.model, tasks=list(job.tasks), split="validation", catalog=place, say=say) if job.tasks else []
-    broken = [change.task for change in found if change.verdict == "broken"]
+    broken = [change.task for change in (*found, *beside) if change.verdict == "broken"]
     report = {
         "schema_version": 1,
         "parent": str(parent),
         "model": str(result.model),
         "strategy": job.strategy,
         "protect": job.protect,
-        "old": [change.told() for change in found],
+        "old": [change.told() for change in (*found, *beside)],
         "new": new,
         **forgetting(found),
         "cost": cost(result, parent),
@@ -195,6 +214,7 @@ def judged(
         "kept": not broken,
         "broken": broken,
         "settings": asdict(job.settings),
+        **(more or {}),
     }
     durable.replace(result.run / REPORT, json.dumps(report, indent=1))
     if line is not None:

@@ -51,12 +51,13 @@ def changes(
             continue
         judged, _ = judged_task(second, name, catalog, place, "validation", say)
         headline, make = next(iter(judged.metrics.items()))
-        before, after = (_records(model, judged) for model in (first, second))
+        before, after = (records_of(model, judged) for model in (first, second))
         found.append(compare(name, make, headline, before, after, limits.get(name)))
     return found
 
 
-def _records(model: Model, judged: Judged) -> tuple[np.ndarray, Records]:
+def records_of(model: Model, judged: Judged) -> tuple[np.ndarray, Records]:
+    """Row ids and records of a task, over every row."""
     parts = list(measure(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=model.device))
     ids = np.concatenate([ids for ids, _ in parts])
     return ids, {name: np.concatenate([np.asarray(own[name]) for _, own in parts]) for name in parts[0][1]}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.errors import UsageError, nearest
+from trunkline.workflows.lessons import Lessons
 
 STRATEGIES = {
     "isolate": "trunk frozen; the new task has a head and a LoRA of its own, old answers stay bit for bit",
@@ -26,7 +27,7 @@ class Settings:
     share: float = 0.3
     rehearse: int | None = None
     rank: int = 8
-    anchor: float = 0.1
+    anchor: float = 0.01
     fisher: int | None = None
 
 
@@ -53,12 +54,14 @@ def parsed(stated: str) -> list[str]:
     return names
 
 
-def planned(strategies: Sequence[str], new: Sequence[str], old: Sequence[str], given: Settings) -> Plan:
+def planned(
+    strategies: Sequence[str], new: Sequence[str], old: Sequence[str], given: Settings, lessons: Lessons | None = None
+) -> Plan:
     """new: tasks to add. old: those of the model whose rows are at hand. Raises UsageError where old rows are needed."""
     if "isolate" in strategies:
         changes: dict[str, Any] = {"finetune": {"kind": "lora", "rank": given.rank} if given.rank else "heads"}
         return Plan(new, {**changes, "freeze": [], "weighting": "static", "sampling": "proportional"})
-    warm = {"freeze": [{"modules": "trunk", "until": WARM_UP}], "finetune": "full"}
+    warm: dict[str, Any] = {"freeze": [{"modules": "trunk", "until": WARM_UP}], "finetune": "full"}
     if any(name in strategies for name in ("replay", "full")) and not old:
         raise UsageError(
             "no card of an old task is here, and this strategy trains on their rows. Take isolate or anchor, or give "
@@ -68,11 +71,16 @@ def planned(strategies: Sequence[str], new: Sequence[str], old: Sequence[str], g
     if "full" in strategies:
         return Plan([*old, *new], {**warm, "weighting": "static", "sampling": {"kind": "temperature", "temperature": 2.0}})
     start: dict[str, Any] = {}
-    tasks, rates = list(new), dict.fromkeys(new, (1 - given.share) / len(new))
+    held = list(lessons.of) if lessons else []
+    rehearsed = [*(old if "replay" in strategies else ()), *(lessons.hosts if lessons else ())]
+    tasks = [*(old if "replay" in strategies else ()), *new, *held]
+    rates = {**dict.fromkeys(rehearsed, given.share / max(len(rehearsed), 1)), **dict.fromkeys(new, (1 - given.share) / len(new))}
     if "replay" in strategies:
-        tasks, rates = [*old, *new], {**dict.fromkeys(old, given.share / len(old)), **rates}
         start |= {"rehearse": given.rehearse}
+    if held:
+        start |= {"aside": held}
+        warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held]
     if "anchor" in strategies:
         start |= {"anchor": given.anchor, "fisher": given.fisher}
-    sampling = {"kind": "explicit", "rates": {task: rates[task] for task in tasks}}
+    sampling = {"kind": "explicit", "rates": {task: rates[task] for task in tasks if task in rates}}
     return Plan(tasks, {**warm, "weighting": "static", "sampling": sampling}, start)
