@@ -61,9 +61,7 @@ def write_news(model: Model, card: Card, path: Path, catalog: Path) -> News:
     place = catalog / name
     place.mkdir(parents=True, exist_ok=True)
     durable.replace(place / "rows.jsonl", text)
-    kept = {
-        key: value for key, value in card.data.model_dump().items() if key in ("columns", "lists", "nulls", "on_null") and value
-    }
+    read = card.data.model_dump(include={"columns", "lists", "nulls", "on_null"})
     split: dict[str, Any] = {"by": columns[:-1], "validation": HELD_OUT, "test": 0}
     stated: dict[str, Any] = {
         "name": name,
