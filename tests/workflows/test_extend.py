@@ -191,6 +191,13 @@ def test_replay_keeps_the_promise_or_the_old_model_stays_current(project: Path, 
     report = json.loads(capsys.readouterr().out)
     assert hashes(Line(line).current) == hashes(Path(report["model"]))
     assert report["forgetting"] is not None and report["cost"]["steps"] == 6
+    # One trunk of the old and the new: halfway between them.
+    both = [str(model_of(project)), report["model"]]
+    assert main(["merge", *both, "--to", str(project / "merged")]) == 0
+    first, second, between = (dict(trunkline.load(m).network.trunk.named_parameters()) for m in (*both, project / "merged"))
+    assert all(torch.allclose(between[name], (first[name] + second[name]) / 2, atol=1e-6) for name in first)
+    assert set(trunkline.load(project / "merged").tasks) == {*OLD, "answer"}
+    assert main(["merge", *both, "--to", str(project / "merged")]) == 3
     assert main(["rollback", str(line)]) == 0
     assert hashes(Line(line).current) == hashes(model_of(project))
     assert main(["rollback", str(line)]) == 3

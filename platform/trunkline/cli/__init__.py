@@ -8,6 +8,7 @@ COMMANDS = {
     "extend": "extend",
     "refresh": "extend",
     "remove": "models",
+    "merge": "models",
     "diff": "models",
     "lineage": "models",
     "rollback": "models",

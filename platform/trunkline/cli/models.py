@@ -12,7 +12,7 @@ from trunkline.cli.output import AsJson, data, json_data, note
 
 
 def register(app: typer.Typer) -> None:
-    for command in (remove, diff, lineage, rollback):
+    for command in (remove, merge, diff, lineage, rollback):
         app.command(command.__name__)(command)
 
 
@@ -28,6 +28,25 @@ def remove(
 
     made = without(opened(model, None)[1], task, to)
     json_data({"model": str(made), "removed": task}) if as_json else data(str(made))
+
+
+def merge(
+    models: Annotated[list[Path], typer.Argument(help="Models with a common ancestor.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="Where the merged model goes.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", help="average, arithmetic, ties or dare.")] = "average",
+    scale: Annotated[float | None, typer.Option("--scale", help="Factor of the changes.", show_default=False)] = None,
+    density: Annotated[float, typer.Option("--density", help="ties, dare: share of each change that is kept.")] = 0.2,
+    as_json: AsJson = False,
+) -> None:
+    """Make one model of several that come from the same."""
+    from trunkline.tasks.catalog import Catalog, nearest_folder
+    from trunkline.workflows.line import opened
+    from trunkline.workflows.merge import merge as run
+
+    folders = [opened(model, None)[1] for model in models]
+    near = nearest_folder(folders[0].resolve()) or nearest_folder(Path.cwd())
+    made = run(folders, to, method, scale=scale, density=density, catalog=Catalog([near]) if near else None)
+    json_data({"model": str(made), "method": method}) if as_json else data(str(made))
 
 
 def diff(

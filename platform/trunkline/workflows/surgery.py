@@ -37,6 +37,9 @@ def without(model: Path, tasks: Sequence[str], to: Path) -> Path:
     shutil.copytree(
         model, temporary, ignore=lambda folder, names: [n for n in names if n in tasks and Path(folder).name == "heads"]
     )
+    lines = (model / "README.md").read_text(encoding="utf-8").splitlines(keepends=True)
+    gone = tuple(f"| {task} |" for task in tasks)
+    (temporary / "README.md").write_text("".join(line for line in lines if not line.startswith(gone)), encoding="utf-8")
     joint = {name: {part: own for part, own in parts.items() if own in kept} for name, parts in manifest.get("joint", {}).items()}
     manifest |= {
         "tasks": kept,
