@@ -90,7 +90,7 @@ def _written(first: Model, models: Sequence[Path], to: Path, how: dict[str, Any]
     manifest["lineage"] = {"run_id": None, **how, "merged": [str(folder.resolve()) for folder in models], "cards": {}}
     manifest["results"] = []  # none of theirs is this trunk's
     tasks = ", ".join(manifest["tasks"])
-    text = f"# A trunk merged of {len(models)} ({how['method']}), with {len(manifest['tasks'])} heads\n\n{tasks}. Not measured yet.\n"
+    text = f"# A trunk merged of {len(models)} models ({how['method']})\n\nTasks: {tasks}. Not measured yet.\n"
     (temporary / "README.md").write_text(text, encoding="utf-8")
     files = [path for path in sorted(temporary.rglob("*")) if path.is_file() and path != temporary / "manifest.json"]
     manifest["files"] = {str(path.relative_to(temporary)): file_entry(path) for path in files}
