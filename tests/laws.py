@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.batch import Batch
+from trunkline.batch import Batch, Verdict
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
@@ -27,9 +27,11 @@ from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
 from trunkline.registry import OPTIMIZERS, SAMPLERS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
+from trunkline.sampling.life import Life, Lives
 from trunkline.training import step as steps
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
+from trunkline.training.interference import alignment
 from trunkline.training.objective import Objective, factors
 from trunkline.training.optim import parameter_groups, set_learning_rates
 from trunkline.training.step import run_step
@@ -49,6 +51,17 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
     "expression": {"rates": {"topic": "size", "score": "size * progress", "tags": "step", "rank": "9", "words": "9 / step"}},
     "sequential": {"phases": [{"tasks": ["topic", "score"], "share": 1}, {"tasks": ["tags", "rank", "words"], "share": 2}]},
     "round_robin": {},
+    "block": {"of": {"kind": "temperature", "temperature": 3}, "seed": 2},
+    "curriculum": {"by": "length", "start": 0.2, "end": 1.0, "of": "uniform"},
+    "mixture": {
+        "mixtures": {
+            "top": {"of": ["texts", "rank", "words"], "kind": "annealed"},
+            "texts": {"of": ["topic", "score", "tags"], "kind": "exp3", "explore": 0.1},
+        }
+    },
+    "gap": {"scores": dict.fromkeys(TASKS, 0.9)},
+    "exp3": {"explore": 0.1},
+    "ucb1": {"reward": "alignment", "turn": 1, "floor": 0.15},
 }
 WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
     "static": {},
@@ -125,14 +138,34 @@ def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
     return MultiTask(trunk, dict(zip(TASKS, heads, strict=True)))
 
 
-def stream(rates: dict[str, float] | None = None, tokens_per_step: int = 240, sampling: str = "explicit") -> Stream:
+def stream(
+    rates: dict[str, float] | None = None,
+    tokens_per_step: int = 240,
+    sampling: str = "explicit",
+    lives: dict[str, Life] | None = None,
+) -> Stream:
     made = tables()
     sizes = {name: table.rows.tokens.lengths for name, table in made.items()}
     horizon = Horizon(STEPS, tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
     # The sizes a schedule is told differ, or those that go by size would all be uniform here.
     settings = {"rates": rates} if rates else SAMPLINGS[sampling]
     sampler = SAMPLERS.get(sampling)({name: ROWS << number for number, name in enumerate(TASKS)}, horizon, **settings)
-    return Stream(sizes, sampler, seed=3, tokens_per_step=tokens_per_step, unit_limit=tokens_per_step, groups={"rank": 4})
+    if lives:
+        sampler = Lives(sampler, lives)
+    hard = sizes if sampler.difficulty else None
+    settings = {"seed": 3, "tokens_per_step": tokens_per_step, "unit_limit": tokens_per_step, "groups": {"rank": 4}}
+    return Stream(sizes, sampler, **settings, difficulty=hard)
+
+
+def judge(flow: Stream, observed: steps.Observed, *, local: bool = False) -> None:
+    """Every step ends with an evaluation whose scores are made up of its losses, and with a look at gradients if it is wanted."""
+    if observed.gram is not None and flow.sampler.needs_gram:
+        flow.sampler.align(alignment(TASKS, observed.gram))
+    scores = [1 / (1 + loss) for loss in observed.losses.tolist()]
+    if local:
+        scores = [score * (1 + torch.distributed.get_rank()) for score in scores]
+    present = observed.present.tolist()
+    flow.sampler.judge({task: Verdict(score, score) for task, score, there in zip(TASKS, scores, present, strict=True) if there})
 
 
 @dataclass
@@ -158,6 +191,7 @@ def train(
     dropout: float = 0.0,
     clip: float | None = 1.0,
     sampling: str = "explicit",
+    lives: dict[str, Life] | None = None,
     weighting: str = "static",
     save_at: int = 0,
     resume: dict[str, Any] | None = None,
@@ -175,7 +209,7 @@ def train(
     engine = Engine(
         objective, net, groups, lambda given: OPTIMIZERS.get(optimizer)(given, weight_decay=0.1), zero_stage=stage, clip=clip
     )
-    flow = stream(rates, sampling=sampling)
+    flow = stream(rates, sampling=sampling, lives=lives)
     mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **WEIGHTING_SETTINGS[weighting])
     run, first = Run(), 1
     if resume:
@@ -184,7 +218,8 @@ def train(
         if fault == "moments forgotten":
             moments = {}
         engine.load_moments(moments)
-        flow.load_state(resume["stream"])
+        told = resume["stream"]
+        flow.load_state({**told, "sampler": flow.sampler.state()} if fault == "sampler forgotten" else told)
         if fault != "weighting forgotten":
             mixer.load_state(resume["weighting"])
     made = tables()
@@ -192,7 +227,9 @@ def train(
         units = flow.next_step(number - (first - 1 if fault == "step forgotten" else 0))
         packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
         set_learning_rates(engine.param_groups, 1.0)
-        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)
+        watch = flow.sampler.needs_gram
+        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9, watch=watch)
+        judge(flow, observed, local=fault == "verdicts of one rank")
         run.losses.append(observed.losses.tolist())
         run.grams.append(observed.gram)
         run.weights.append(mixer.coefficients().tolist())

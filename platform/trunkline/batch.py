@@ -149,10 +149,36 @@ class Batch:
         return Batch(tokens, positions, segments, starts, self.row_lengths, tasks, self.sight)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What an evaluation says of a task: its headline metric, and its skill, the share of the way from baseline to perfect."""
+
+    value: float
+    skill: float
+    higher_is_better: bool = True
+
+
 class Sampler(Protocol):
     """How much of each task next. `rates(step)` need not sum to one; a task with rate 0 is not drawn."""
 
     def rates(self, step: int) -> Mapping[str, float]: ...
+
+    def released(self, step: int) -> float:
+        """The share of each task's rows, easiest first, that may be drawn in the step; 1 is all."""
+        ...
+
+    @property
+    def needs_gram(self) -> bool:
+        """Whether `align` is to be called after the next step, which then costs a little more."""
+        ...
+
+    def align(self, cosines: Mapping[str, float]) -> None:
+        """After a step: the cosine of each task's gradient with the sum of the others', of tasks that showed one."""
+        ...
+
+    def judge(self, verdicts: Mapping[str, Verdict]) -> None:
+        """After an evaluation, equal on all ranks. Tasks without validation rows are missing."""
+        ...
 
     def state(self) -> dict[str, object]: ...
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import torch
 
 from trunkline.batch import Weighting
 from trunkline.build.finetune import make_adapters, rehearsed
+from trunkline.build.mixing import make_stream, make_weighting, part_of
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
@@ -28,19 +27,14 @@ from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
-from trunkline.losses.base import Loss
-from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask, owner
-from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
-from trunkline.sampling.base import Horizon, Sampler
+from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.engine import check_stage, step_of
 from trunkline.training.freezing import layer_scale
 from trunkline.training.objective import Objective
 from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
-
-PART_KEY = re.compile(r"((?:sampling|weighting|optim|engine)(?:\.\w+)*):? ")
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ def assemble(run: Path) -> Assembly:
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
-    stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes})
+    stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes}, {name: tables[name].rows for name in sizes})
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -126,77 +120,6 @@ def assemble(run: Path) -> Assembly:
         documents=documents(run),
         lineage=lineage(recipe, cards, splits),
     )
-
-
-def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss]) -> Stream:
-    """sizes: tokens of each training row, per task that is drawn (guests ride along).
-
-    Raises ConfigError when sampling or a group does not fit.
-    """
-    settings = recipe.train
-    counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
-    sampler = make_sampler(recipe, counts, means)
-    with _of(recipe, "sampling"):
-        sampler.check()
-    return Stream(
-        sizes,
-        sampler,
-        seed=recipe.seed,
-        tokens_per_step=settings.tokens_per_step,
-        unit_limit=settings.tokens_per_pass,
-        groups={name: loss.group for name, loss in losses.items()},
-        divisible={name for name, loss in losses.items() if loss.cached},
-    )
-
-
-def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
-    """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet."""
-    horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
-    with _of(recipe, "sampling"):
-        sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
-    return sampler
-
-
-@contextlib.contextmanager
-def _of(recipe: Recipe, section: str) -> Iterator[None]:
-    """What a part refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
-    try:
-        yield
-    except ConfigError as error:
-        said = PART_KEY.match(error.message)
-        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else [section]
-        raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
-
-
-def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
-    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'.
-
-    Raises ConfigError for what the weighting refuses, and where tasks share rows whose gradients it would tell apart.
-    """
-    stated = {use.task: use.weight for use in recipe.tasks}
-    said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
-    weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
-    with _of(recipe, "weighting"):
-        made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
-    guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
-    if made.needs_gram and guest is not None:
-        raise ConfigError(
-            f"weighting '{recipe.weighting.kind}' tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' "
-            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), or give each task rows of its own.",
-            where=recipe.where("weighting"),
-        )
-    return made
-
-
-def check_probes(recipe: Recipe, weighting: Weighting, trunk: Trunk) -> None:
-    """Raises ConfigError for a weighting that compares gradients on layers which the trunk does not name."""
-    if weighting.needs_gram and not trunk.probes:
-        raise ConfigError(
-            f"weighting '{recipe.weighting.kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
-            f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take a weighting that reads losses only, or "
-            "another trunk.",
-            where=recipe.where("weighting"),
-        )
 
 
 def make_groups(recipe: Recipe, model: MultiTask, state: Mapping[str, Mapping[str, torch.Tensor]] | None = None) -> Groups:
@@ -231,7 +154,7 @@ def make_schedule(recipe: Recipe) -> Schedule:
 
 def check_optimizer(recipe: Recipe, model: MultiTask) -> None:
     """Raises ConfigError for settings that the optimizer refuses, and for one that can not run at the ZeRO stage."""
-    with _of(recipe, "optim"):
+    with part_of(recipe, "optim"):
         make = OPTIMIZERS.get(recipe.optim.kind)
         check_stage(make, recipe.engine.zero_stage)
         try:
@@ -259,6 +182,15 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
     return Table.of(StoredSplit.open(path).rows, encoding, host)
+
+
+def open_rows(run: Path) -> dict[str, np.ndarray]:
+    """Tokens of each training row of a prepared run, per task that is drawn."""
+    recipe, kept = load_recipe(run / "recipe.yaml"), cards_of(run / "cards")
+    cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
+    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    guests = owners(cards, "rows_of")
+    return {name: StoredSplit.open(splits[name]["train"]).sizes for name in cards if name not in guests}
 
 
 def precision(asked: str) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import check_optimizer, check_probes, make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.assemble import check_optimizer, make_model
 from trunkline.build.finetune import make_freezing
+from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.start import Parent, write_start
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
@@ -100,7 +101,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
     hosts = [name for name in cards if name not in owners(cards, "rows_of")]
-    make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    sampler = make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    check_sampler(recipe, sampler, cards)
     weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
     parent = Parent.of(recipe, catalog)
@@ -118,7 +120,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
-    check_probes(recipe, weighting, model.trunk)
+    check_probes(recipe, weighting, sampler, model.trunk)
     check_optimizer(recipe, model)
     make_freezing(recipe, model)
     start = parent.state(model, cards, recipe, store, say) if parent else None
@@ -132,7 +134,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
             split,
             encodings[name],
             reading(card),
-            extras(card, encodings[name], split),
+            extras(card, encodings[name], split, column_of(sampler)),
             beside.get(name, ()),
         )
         for name, card in cards.items()
@@ -149,8 +151,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _say_quarantined(jobs, stored, say)
     _say_unseen(jobs, stored, say)
     _check_leaks(drawn, say)
-    sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
-    make_stream(recipe, sizes, {name: losses[name] for name in sizes})
+    rows = {job.name: split.rows for job, split in drawn if job.split == "train"}
+    make_stream(recipe, {name: own.tokens.lengths for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     if parent is not None and start is not None:
         write_start(run, start, parent)

@@ -14,7 +14,7 @@ import numpy as np
 from trunkline.batch import ROW_WEIGHT
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import Intake, said
-from trunkline.data.partial import TEACHER, TEACHER_COLUMN, Extra, row_weights
+from trunkline.data.partial import DIFFICULTY, TEACHER, TEACHER_COLUMN, Extra, difficulties, row_weights
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
 from trunkline.data.sources.grouped import Grouped
 from trunkline.data.sources.split import HashSplit
@@ -79,9 +79,12 @@ def reading(card: Card) -> Reading:
     )
 
 
-def extras(card: Card, encoding: Encoding, split: str) -> tuple[Extra, ...]:
-    """The columns that become targets beside the encoding's: the rows' weights, and for training a teacher's scores."""
+def extras(card: Card, encoding: Encoding, split: str, difficulty: str | None = None) -> tuple[Extra, ...]:
+    """The columns that become targets beside the encoding's: the rows' weights, and for training a teacher's scores and
+    `difficulty`, the column that the recipe's curriculum goes by."""
     found = [] if card.row_weight is None else [Extra(ROW_WEIGHT, card.row_weight, row_weights)]
+    if difficulty is not None and split == "train":
+        found.append(Extra(DIFFICULTY, difficulty, difficulties))
     if card.teacher is not None and split == "train":
         form = card.teacher.form
         read = functools.partial(encoding.teacher_scores, form=form)

@@ -4,6 +4,7 @@ COMMANDS = {
     "init": "init",
     "train": "run",
     "evaluate": "run",
+    "plan": "plan",
     "predict": "run",
     "extend": "extend",
     "refresh": "extend",

@@ -65,7 +65,7 @@ def prune(
         newest, _ = checkpoint.newest(folder.checkpoints)
         if newest is None and checkpoint.committed(folder.checkpoints):
             raise IntegrityError("no checkpoint here verifies: nothing is removed.", where=str(folder.checkpoints))
-        wanted = [newest.step, int(newest.state["best"]["step"])] if newest else []
+        wanted = [newest.step, *newest.state.get("keep", [int(newest.state["best"]["step"])])] if newest else []
         gone = checkpoint.prune(folder.checkpoints, keep, wanted) + checkpoint.tidy(folder.checkpoints)
     names = [path.name for path in gone]
     if as_json:

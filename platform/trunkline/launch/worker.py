@@ -114,6 +114,7 @@ class Worker:
             schedule=make_schedule(self.recipe),
             monitor=self.monitor,
             evaluate=self._evaluate,
+            verdicts=lambda: self.judge.verdicts,
             save=self._save,
             record=self._record,
             asked=self.asked,
@@ -165,6 +166,7 @@ class Worker:
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
+        self.judge.best_tasks = restored.state.get("best_tasks", {})
         skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
         return Progress(restored.step, int(restored.state["tokens"]), skipped)
 
@@ -195,7 +197,10 @@ class Worker:
     def _save(self, progress: Progress) -> bool:
         """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
         self.watchdog.alive(f"checkpoint of step {progress.step}")
-        best = self.judge.best_with(progress.step)
+        best, best_tasks = self.judge.best_with(progress.step), self.judge.best_tasks_with(progress.step)
+        keep = {int(best["step"])}
+        if self.recipe.train.keep_best == "tasks":
+            keep |= {int(own["step"]) for own in best_tasks.values()}
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self._state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
@@ -206,6 +211,8 @@ class Worker:
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
             "best": best,
+            "best_tasks": best_tasks,
+            "keep": sorted(keep),
         }
         root, files = self.folder.checkpoints, self.built.documents
         try:
@@ -214,9 +221,9 @@ class Worker:
             stands = [kept.name for kept in checkpoint.committed(root)[:1]]
             self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
             return False
-        self.judge.best = best
+        self.judge.best, self.judge.best_tasks = best, best_tasks
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(best["step"])])
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, keep)
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
         return True
 
@@ -254,6 +261,7 @@ class Worker:
             lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
             write_model(self.folder.model, self.built, parameters, rows, lineage=lineage)
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
+            result["best_tasks"] = self.judge.best_tasks
             ended = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
             durable.replace(self.folder.result, json.dumps({**result, **ended}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
