@@ -39,6 +39,7 @@ def extend(
     rank: Annotated[int, typer.Option("--rank", help="isolate: rank of the LoRA; 0 is the head alone.", min=0)] = 8,
     anchor: Annotated[float, typer.Option("--anchor", help="anchor: share of the way back, each step.", min=0, max=1)] = 0.01,
     fisher: Annotated[int | None, typer.Option("--fisher", help="anchor: rows per old task for EWC.", min=1)] = None,
+    split: Annotated[str, typer.Option("--split", help="The rows old tasks are judged on.")] = "validation",
     line: Annotated[Path | None, typer.Option("--line", help="The line where the new model becomes current.")] = None,
     catalog: Annotated[Path | None, typer.Option("--catalog", help="The folder of cards.", show_default=False)] = None,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
@@ -51,7 +52,7 @@ def extend(
     from trunkline.workflows.strategies import Settings
 
     settings = Settings(share, rehearse, rank, anchor, fisher)
-    job = Job(model, task, strategy, protect, settings, steps, override or (), catalog, outputs, line, in_process)
+    job = Job(model, task, strategy, protect, settings, steps, override or (), catalog, outputs, line, in_process, split=split)
     show(run(job, note, show=not as_json), as_json)
 
 

@@ -23,7 +23,7 @@ from trunkline.launch.runs import all_runs
 from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
-from trunkline.workflows.judging import changes, check_promises, measurable
+from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, opened
 from trunkline.workflows.strategies import Plan, Settings, parsed, planned
@@ -49,6 +49,7 @@ class Job:
     line: Path | None = None
     in_process: bool = False
     name: str = "extend"
+    split: str = "validation"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     catalog = Catalog([place])
     limits = promises(job.protect, list(manifest["tasks"]))
     grown = check_cards(folder, manifest, catalog, job.tasks)
-    old = measurable(manifest, catalog)
+    old = measurable(manifest, catalog, job.split)
     check_promises(limits, job.protect, old)
     strategies = parsed(job.strategy)
     if grown and not {"replay", "full"} & set(strategies):
@@ -197,8 +198,9 @@ def judged(
 ) -> Extended:
     """The report, written beside the run; the model becomes current in the line if every promise is kept."""
     began = time.perf_counter()
-    found = changes(parent, result.model, place, limits, old, say)
-    new = evaluate_model(result.model, tasks=list(job.tasks), split="validation", catalog=place, say=say) if job.tasks else []
+    found = changes(parent, result.model, place, limits, old, job.split, say)
+    fresh = having(job.tasks, Catalog([place]), job.split)
+    new = evaluate_model(result.model, tasks=fresh, split=job.split, catalog=place, say=say) if fresh else []
     broken = [change.task for change in (*found, *beside) if change.verdict == "broken"]
     report = {
         "schema_version": 1,
@@ -206,6 +208,7 @@ def judged(
         "model": str(result.model),
         "strategy": job.strategy,
         "protect": job.protect,
+        "split": job.split,
         "old": [change.told() for change in (*found, *beside)],
         "new": new,
         **forgetting(found),

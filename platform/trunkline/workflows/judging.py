@@ -18,12 +18,17 @@ from trunkline.predict import TOKENS_PER_PASS, Model
 from trunkline.tasks.catalog import Catalog
 
 
-def measurable(manifest: Mapping[str, Any], catalog: Catalog) -> list[str]:
-    """The model's tasks whose cards are at hand, unchanged in what the model answers, with validation rows."""
+def measurable(manifest: Mapping[str, Any], catalog: Catalog, split: str) -> list[str]:
+    """The model's tasks whose cards are at hand, with rows of that split."""
     whole = {part: name for name, parts in manifest.get("joint", {}).items() for part in parts.values()}
     there = set(catalog.names())
     known = [name for name in manifest["tasks"] if whole.get(name, name) in there]
-    return [name for name in known if "validation" in open_source(catalog.get(name), catalog).splits()]
+    return having(known, catalog, split)
+
+
+def having(tasks: Sequence[str], catalog: Catalog, split: str) -> list[str]:
+    """Those with rows of that split."""
+    return [name for name in tasks if split in open_source(catalog.get(name), catalog).splits()]
 
 
 def check_promises(limits: Mapping[str, float], stated: str, known: Sequence[str]) -> None:
@@ -31,15 +36,15 @@ def check_promises(limits: Mapping[str, float], stated: str, known: Sequence[str
     named = {entry.rpartition(":")[0].strip() for entry in stated.split(",")}
     for name in sorted(limits.keys() & named - set(known)):
         raise ConfigError(
-            f"'{name}' can not be protected: it has no card with validation rows here to measure it on. {nearest(name, known)}",
+            f"'{name}' can not be protected: it has no card here with rows to measure it on. {nearest(name, known)}",
             where="--protect",
         )
 
 
 def changes(
-    old: Path, new: Path, place: Path, limits: Mapping[str, float], tasks: Sequence[str], say: Callable[[str], None]
+    old: Path, new: Path, place: Path, limits: Mapping[str, float], tasks: Sequence[str], split: str, say: Callable[[str], None]
 ) -> list[Change]:
-    """One Change per task of the old model, measured for those in `tasks` that answer as they did; on all validation rows."""
+    """One Change per task of the old model, measured for those in `tasks` that answer as they did; on all rows of the split."""
     catalog = Catalog([place])
     first, second = load_model(old, catalog), load_model(new, catalog)
     found = []
@@ -49,7 +54,7 @@ def changes(
             say(f"warning: {name} is not measured: no card of it is here, or its labels have grown")
             found.append(Change(name, limit=limits.get(name)))
             continue
-        judged, _ = judged_task(second, name, catalog, place, "validation", say)
+        judged, _ = judged_task(second, name, catalog, place, split, say)
         headline, make = next(iter(judged.metrics.items()))
         before, after = (records_of(model, judged) for model in (first, second))
         found.append(compare(name, make, headline, before, after, limits.get(name)))

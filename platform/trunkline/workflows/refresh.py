@@ -33,10 +33,10 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
         raise ConfigError(f"the model has no task '{task}'. {nearest(task, manifest['tasks'])}", where="--task")
     limits = promises(job.protect, list(manifest["tasks"]))
     check_cards(folder, manifest, Catalog([place]), ())
-    old = measurable(manifest, Catalog([place]))
+    old = measurable(manifest, Catalog([place]), job.split)
     check_promises(limits, job.protect, old)
     if task not in old:
-        raise ConfigError(f"'{task}' has no card with validation rows here, and none is refreshed unmeasured.", where="--task")
+        raise ConfigError(f"'{task}' has no card here with {job.split} rows, and none is refreshed unmeasured.", where="--task")
     own = place.parent / ".trunkline" / "news"
     model = load_model(folder, Catalog([place]))
     news = write_news(model, Catalog([place]).get(task), data, own)
@@ -44,7 +44,7 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
         say(f"the model has learned from {data} already")
         return Extended(folder, folder, True, {"kept": True, "old": [], "new": [], "broken": [], "already": True})
     both, store = Catalog([place, own]), place.parent / ".trunkline" / "store"
-    told = [found.told() for found in drift(*samples(model, news, task, both, store))]
+    told = [found.told() for found in drift(*samples(model, news, task, both, store, job.split))]
     shifted = [found["name"] for found in told if found["shifted"]]
     say(f"drift: {', '.join(shifted) if shifted else 'none'} of labels, lengths, vocabulary, unknown, embeddings")
     job = dataclasses.replace(job, tasks=(), strategy="replay", name=f"refresh-{news.name[-10:]}")
