@@ -18,7 +18,7 @@ from trunkline.tasks.card import Card, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
 
-COLUMNS = ("first", "second")
+COLUMNS = ("text 1", "text 2")  # no task bears such a name
 Say = Callable[[str], None]
 
 

@@ -17,7 +17,7 @@ from trunkline.build.task import open_source, reading
 from trunkline.continual.drift import Sample
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import Intake
-from trunkline.data.packing import Table
+from trunkline.data.packing import Table, rows_of
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.store import SplitJob, build_all
 from trunkline.document import writer
@@ -101,18 +101,16 @@ def _sample(model: Model, rows: Rows, most: int) -> Sample:
     chosen = np.random.default_rng(0).permutation(len(rows))[:most]
     part = rows.take(np.sort(chosen))
     tokens = np.split(part.tokens.values, part.tokens.starts[1:-1])
-    return Sample(_labels(part), tokens, model.embed_rows(part), model.tokenizer.unk_id)
+    vectors = model.embed_rows(rows_of([row.tolist() for row in tokens]))  # each drawn row as one text
+    return Sample(_labels(part), tokens, vectors, model.tokenizer.unk_id)
 
 
 def _labels(rows: Rows) -> np.ndarray:
-    """What stands for a row's target: its number or label; of several the rows' most frequent kind of them, as text."""
-    dense = [value for value in rows.targets.values() if isinstance(value, np.ndarray)]
-    if dense and dense[0].ndim == 1:
-        return dense[0]
-    if dense:
-        return np.array([row.tobytes().hex() for row in dense[0]])
-    ragged = next(value for value in rows.targets.values() if isinstance(value, Ragged))
-    return np.array([str(np.unique(row).tolist()) for row in np.split(ragged.values, ragged.starts[1:-1])])
+    """What stands for a row's target: its number or label, or the set of its labels."""
+    value = rows.targets.get("labels", next(iter(rows.targets.values())))
+    if isinstance(value, Ragged):
+        return np.array([str(np.unique(row).tolist()) for row in np.split(value.values, value.starts[1:-1])])
+    return value if value.ndim == 1 else np.array([row.tobytes().hex() for row in value])
 
 
 def _stored(card: Card, encoding: Encoding, catalog: Catalog, store: Path, split: str) -> Rows:

@@ -79,7 +79,7 @@ def planned(
         start |= {"rehearse": given.rehearse}
     if held:
         start |= {"aside": held}
-        warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held]
+        warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held if "replay" not in strategies]
     if "anchor" in strategies:
         start |= {"anchor": given.anchor, "fisher": given.fisher}
     sampling = {"kind": "explicit", "rates": {task: rates[task] for task in tasks if task in rates}}
