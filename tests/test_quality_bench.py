@@ -101,7 +101,7 @@ def test_a_run_cut_off_goes_on(bench: Bench, tmp_path: Path, monkeypatch: pytest
     assert text == bench.recipe_path.read_text() and trunkline.__version__
 
 
-@pytest.mark.parametrize("name", ["core12"])
+@pytest.mark.parametrize("name", ["core12", "chinese"])
 def test_the_page_shows_the_stored_table_and_a_changed_figure_is_found(name: str) -> None:
     page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
     found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())

@@ -15,6 +15,7 @@ COMMANDS = {
     "rollback": "models",
     "checkpoint": "checkpoint",
     "task": "tasks",
+    "doctor": "doctor",
     "parts": "parts",
     "config": "config",
 }

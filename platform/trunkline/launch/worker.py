@@ -131,7 +131,8 @@ class Worker:
         """Parameters go into the model before the engine takes hold of it, moments after."""
         model = self.built.model
         if entries:
-            model.load_state_dict({name: entry["param"] for name, entry in entries.items()}, strict=True)
+            buffers = {name: value for name, value in model.state_dict().items() if name not in dict(model.named_parameters())}
+            model.load_state_dict({**buffers, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
         Freezing.hold(model, frozen)
         engine = Engine(
             self.built.objective,

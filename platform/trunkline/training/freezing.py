@@ -30,7 +30,7 @@ class Rule:
 
 
 class Freezing:
-    """Which parameters of a model are frozen in which step.
+    """Which parameters of a model are frozen in which step; those that the model itself does not train always are.
 
     Steps 1 to round(until * steps) of a rule are trained without its parameters. Raises ConfigError for modules that the model
     does not have, and where nothing is left to train.
@@ -39,6 +39,7 @@ class Freezing:
     def __init__(self, model: MultiTask, rules: Sequence[Rule], steps: int) -> None:
         names = [name for name, _ in model.named_parameters()]
         known = sections(model)
+        self._still = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
         self._rules = [
             (frozenset(_named(rule, known, names)), None if rule.until is None else round(rule.until * steps)) for rule in rules
         ]
@@ -47,12 +48,12 @@ class Freezing:
             if len(self.at(before + 1)) == len(names):
                 raise ConfigError(
                     f"in steps {before + 1} to {after} everything is frozen and nothing is left to train. Free a part.",
-                    where=rules[-1].place,
+                    where=rules[-1].place if rules else None,
                 )
 
     def at(self, step: int) -> frozenset[str]:
         """The parameters frozen in step number `step` (1 is the first)."""
-        return frozenset().union(*(held for held, last in self._rules if last is None or step <= last))
+        return self._still.union(*(held for held, last in self._rules if last is None or step <= last))
 
     @staticmethod
     def hold(model: nn.Module, frozen: frozenset[str]) -> None:
