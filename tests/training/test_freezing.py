@@ -119,6 +119,16 @@ def test_rules_hold_until_their_share_of_the_steps() -> None:
     assert sizes[0] == sizes[1] > sizes[2] == sizes[3] > sizes[4] == sizes[5] == len(sections(net)["heads.topic"])
 
 
+def test_what_the_model_itself_does_not_train_stays_frozen() -> None:
+    net = laws.model()
+    net.trunk.embeddings.requires_grad_(False)
+    freezing = Freezing(net, [Rule("layers.0", 0.5)], 10)
+    freezing.hold(net, freezing.at(10))
+    assert {name for name, parameter in net.named_parameters() if not parameter.requires_grad} == {
+        f"trunk.encoder.embeddings.word_embeddings.{name}" for name, _ in net.trunk.embeddings.named_parameters()
+    }
+
+
 @pytest.mark.parametrize(
     ("modules", "said"),
     [
