@@ -53,6 +53,17 @@ class Trunk(nn.Module):
     def embeddings(self) -> nn.Module: ...
 
     @property
+    def blocks(self) -> list[nn.Module]:
+        """The modules its layers are made of, from the input on; none if it is not made of such."""
+        lists = [list(part) for part in self.modules() if isinstance(part, nn.ModuleList)]
+        return max(lists, key=len, default=[])
+
+    @property
+    def adaptable(self) -> dict[str, nn.Linear]:
+        """Name -> linear layer of its blocks that runs on the pack's tokens [.., N, d], N alone; none if it knows no such."""
+        return {}
+
+    @property
     def probes(self) -> list[nn.Linear]:
         """Layers on which the tasks' gradients may be compared; none if the trunk knows no such layers.
 

@@ -31,6 +31,10 @@ class Objective(nn.Module):
         self._losses = list(losses.values())  # a plain list: losses hold no parameters
         self.precision = precision
 
+    def over(self, model: nn.Module) -> Objective:
+        """The same of another model."""
+        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision)
+
     def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
         """factors float32 [T]. Returns the scalar and the detached loss sums [T], zeros for tasks without a row here."""
         outputs = self.outputs(batch)
