@@ -97,7 +97,7 @@ def assemble(run: Path) -> Assembly:
         tables=tables,
         judged=judged,
         model=model,
-        objective=Objective(model, losses, precision(recipe.engine.precision)),
+        objective=Objective(model, losses, precision(recipe.engine.precision), recipe.train.probes),
         stream=stream,
         weighting=make_weighting(recipe, cards),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),

@@ -39,27 +39,35 @@ def evaluate_model(
     return [_one(model, name, cards, place, split, say) for name in names]
 
 
-def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+def judged_of(
+    model: Model, name: str, cards: Catalog, catalog: Path, split: str, say: Callable[[str], None]
+) -> tuple[Judged, Table]:
+    """A model's task on a split of its data, and the training rows. Raises ConfigError if the card has changed since."""
     served = model.task(name)
-    card = catalog.get(name)
+    card = cards.get(name)
     if card.fingerprint() != model.manifest["tasks"][name]["fingerprint"]:
         raise ConfigError(
             f"task '{name}' has changed since the model was trained (inputs, target, kind, labels or columns). "
             "Train again, or give the old card with --catalog.",
             where=str(card.path),
         )
-    source = open_source(card, catalog)
+    source = open_source(card, cards)
     if split not in source.splits():
         raise ConfigError(f"task '{name}' has no {split} rows. {nearest(split, source.splits())}", where=str(card.path))
     beside = (card.target,) if model.manifest["tasks"][name].get("partial") else ()
     jobs = [SplitJob(name, source, wanted, served.encoding, reading(card), (), beside) for wanted in ("train", split)]
-    train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
+    train, judged_split = build_all(catalog.parent / ".trunkline" / "store" / "splits", jobs)
     say(f"{name}: {len(judged_split)} {split} rows")
     for job, stored in zip(jobs, (train, judged_split), strict=True):
         if stored.quarantined["rows"]:
             say(f"{name}/{job.split}: {said(stored.quarantined)}")
     table, trained = (Table.of(stored.rows, served.encoding) for stored in (judged_split, train))
-    judged = Judged(name, table, served.encoding, served.metrics)
+    return Judged(name, table, served.encoding, served.metrics), trained
+
+
+def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+    served = model.task(name)
+    judged, trained = judged_of(model, name, catalog, place, split, say)
     found = evaluate(
         model.network,
         judged,
@@ -76,7 +84,7 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     return {
         "task": name,
         "kind": served.kind,
-        "rows": len(judged_split),
+        "rows": len(judged.table.rows),
         "metric": headline,
         "baseline": guess[headline],
         "value": found[headline],
