@@ -106,7 +106,8 @@ def measure(rounds: int, width: int, layers: int, tokens: int) -> dict[str, list
     weightings = {name: WEIGHTINGS.get(kind)(TASKS, [1.0] * len(TASKS), **given) for name, (_, kind, given) in CELLS.items()}
     weightings |= {"static": WEIGHTINGS.get("static")(TASKS, [1.0] * len(TASKS))}
     cells: dict[str, Callable[[Step], object]] = {
-        name: lambda packs, weighting=weighting: run_step(engine, packs, weighting, seed=0) for name, weighting in weightings.items()
+        name: lambda packs, weighting=weighting: run_step(engine, packs, weighting, seed=0)
+        for name, weighting in weightings.items()
     }
     other = WEIGHTINGS.get("upgrad")(TASKS, [1.0] * len(TASKS))
     cells[NAIVE] = lambda packs: naive(engine, packs, other)
@@ -150,7 +151,13 @@ def main() -> None:
     for row in rows:
         print(f"{row['figure']:12} {row['cell']:20} {row['ratio']:.3f}  ({row['low']:.3f} to {row['high']:.3f})")
     if given.to is not None:
-        setting = {"tasks": len(TASKS), "rounds": given.rounds, "width": given.width, "layers": given.layers, "tokens": given.tokens}
+        setting = {
+            "tasks": len(TASKS),
+            "rounds": given.rounds,
+            "width": given.width,
+            "layers": given.layers,
+            "tokens": given.tokens,
+        }
         setting |= {"threads": 1, "time": "CPU time of the process", "torch": torch.__version__}
         given.to.write_text(json.dumps({"schema_version": 1, "setting": setting, "ratios": rows}, indent=1) + "\n")
 

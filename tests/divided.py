@@ -28,7 +28,8 @@ from trunkline.training import cached
 from trunkline.training import step as steps
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective, factors
-from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.training.optim import parameter_groups, set_learning_rates
+from trunkline.training.optimizers import AdamW
 from trunkline.weighting.static import Static
 
 SEED = 9
@@ -72,7 +73,7 @@ def run(*, group: int, is_cached: bool, tokens_per_pass: int, stage: int = 0, dr
     model = world(dropout)
     losses: dict[str, Loss] = {"anchor": CrossEntropy(), "subject": InfoNCE(group=group, cached=is_cached)}
     groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
-    engine = Engine(Objective(model, losses), model, groups, lambda given: adamw(given), zero_stage=stage, clip=None)
+    engine = Engine(Objective(model, losses), model, groups, lambda given: AdamW(given), zero_stage=stage, clip=None)
     packs = packed(group, divisible=is_cached, tokens_per_pass=tokens_per_pass)
     set_learning_rates(engine.param_groups, 1.0)
     with planted(fault), Held() as held:

@@ -24,7 +24,8 @@ from trunkline.training import step as steps
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Told
 from trunkline.training.objective import Objective
-from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.training.optim import parameter_groups, set_learning_rates
+from trunkline.training.optimizers import AdamW
 
 CLIFF = 123.0
 BAD = 3  # the step that the spoilt row is drawn in
@@ -96,7 +97,7 @@ def train(
         net.load_state_dict({name: entry["param"] for name, entry in resume.states[BAD].items()})
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     losses = {**laws.losses(), "score": Cliff()}
-    engine = Engine(Objective(net, losses), net, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage)
+    engine = Engine(Objective(net, losses), net, groups, lambda given: AdamW(given, weight_decay=0.1), zero_stage=stage)
     flow, made = laws.stream(), tables(spoilt)
     mixer = WEIGHTINGS.get(weighting)(laws.TASKS, laws.WEIGHTS, **laws.WEIGHTING_SETTINGS[weighting])
     run, first = Run(), 1

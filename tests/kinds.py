@@ -31,7 +31,8 @@ from trunkline.sampling.base import Horizon
 from trunkline.sampling.explicit import Explicit
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective
-from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.training.optim import parameter_groups, set_learning_rates
+from trunkline.training.optimizers import AdamW
 from trunkline.training.step import run_step
 from trunkline.weighting.static import Static
 
@@ -412,7 +413,7 @@ def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") ->
     model, losses = world(case)
     groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     engine = Engine(
-        Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None
+        Objective(model, losses), model, groups, lambda given: AdamW(given, weight_decay=0.1), zero_stage=stage, clip=None
     )
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     made = tables(case.rows or case.kind, divisible=losses["subject"].cached)
@@ -430,7 +431,7 @@ def answers(stage: int) -> Tensor:
     """On every rank: what the subject's head writes for rows of its own, one on one rank and many on the other."""
     model, losses = writer()
     groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
-    Engine(Objective(model, losses), model, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None)
+    Engine(Objective(model, losses), model, groups, lambda given: AdamW(given, weight_decay=0.1), zero_stage=stage, clip=None)
     return written(model, torch.distributed.get_rank())
 
 

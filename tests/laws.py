@@ -25,7 +25,7 @@ from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
-from trunkline.registry import SAMPLERS, WEIGHTINGS
+from trunkline.registry import OPTIMIZERS, SAMPLERS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.life import Life, Lives
 from trunkline.training import step as steps
@@ -33,7 +33,7 @@ from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.interference import alignment
 from trunkline.training.objective import Objective, factors
-from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.training.optim import parameter_groups, set_learning_rates
 from trunkline.training.step import run_step
 
 VOCAB, WIDTH, ROWS = 60, 16, 40
@@ -198,6 +198,7 @@ def train(
     resume: dict[str, Any] | None = None,
     fault: str = "",
     precision: str = "float32",
+    optimizer: str = "adamw",
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -206,7 +207,9 @@ def train(
         net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()}, strict=False)
     objective = Objective(net, losses(), precision)
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
-    engine = Engine(objective, net, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=clip)
+    engine = Engine(
+        objective, net, groups, lambda given: OPTIMIZERS.get(optimizer)(given, weight_decay=0.1), zero_stage=stage, clip=clip
+    )
     flow = stream(rates, sampling=sampling, lives=lives)
     mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **WEIGHTING_SETTINGS[weighting])
     run, first = Run(), 1

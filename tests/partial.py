@@ -30,7 +30,8 @@ from trunkline.sampling.base import Horizon
 from trunkline.sampling.explicit import Explicit
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective, factors
-from trunkline.training.optim import adamw, parameter_groups, set_learning_rates
+from trunkline.training.optim import parameter_groups, set_learning_rates
+from trunkline.training.optimizers import AdamW
 from trunkline.training.step import run_step
 
 TASKS, WEIGHTS = ("score", "other", "topic", "tags"), (0.5, 1.0, 1.0, 2.0)
@@ -123,7 +124,7 @@ def train(
         net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()})
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     objective = Objective(net, losses())
-    engine = Engine(objective, net, groups, lambda given: adamw(given, weight_decay=0.1), zero_stage=stage, clip=None)
+    engine = Engine(objective, net, groups, lambda given: AdamW(given, weight_decay=0.1), zero_stage=stage, clip=None)
     flow, mixer, run = stream(), WEIGHTINGS.get("uncertainty" if save_at or resume else "static")(TASKS, WEIGHTS), laws.Run()
     if resume:
         engine.load_moments(resume["engine"])

@@ -37,8 +37,11 @@ PARTS = {"trunk": TRUNKS, "tokenizer": TOKENIZERS, "sampling": SAMPLERS, "weight
 DEFAULT_KINDS = {"tokenizer": "wordpiece", "sampling": "proportional", "weighting": "static", "optim": "adamw"}
 
 Count = Annotated[int, Field(gt=0, le=LARGEST)]
-Schedule = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "wsd"
+]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -68,13 +71,17 @@ class TaskUse(Short, Strict):
 
 
 class Optim(Part):
-    """The optimizer and its schedule; further keys are the optimizer's own arguments."""
+    """The optimizer and its schedule; further keys (weight_decay, betas, momentum) are the optimizer's own arguments."""
 
     kind: str = Field(default="adamw", min_length=1)
     lr: Positive = 5e-4
     head_lr: Positive | None = Field(default=None, description="learning rate of the heads; null: as lr")
+    embedding_lr: Positive | None = Field(default=None, description="learning rate of the embeddings; null: as lr")
+    head_decay: Decay | None = Field(default=None, description="weight decay of the heads; null: as the trunk's")
+    embedding_decay: Decay | None = Field(default=None, description="weight decay of the embeddings; null: as the trunk's")
     schedule: Schedule = "linear"
-    warmup: float = Field(default=0.06, ge=0, le=1, allow_inf_nan=False, description="share of the steps")
+    warmup: Share = Field(default=0.06, description="share of the steps")
+    cooldown: Share | None = Field(default=None, description="share of the steps in which wsd falls to 0 at the end; null: 0.2")
 
 
 class Train(Strict):
@@ -96,6 +103,15 @@ class Train(Strict):
     )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
+    )
+    hang_s: Positive = Field(
+        default=1800.0, description="seconds without a finished step, evaluation or checkpoint, after which the run ends"
+    )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights, such as 0.999, which is evaluated and written; null: none",
     )
     clip: Positive | None = Field(default=1.0, description="largest gradient norm; null: no clipping")
     probes: list[str] | None = Field(
@@ -229,6 +245,14 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
             ("train", "max_length"),
             f"a row may have {train.max_length} tokens but train.tokens_per_pass holds {train.tokens_per_pass}. "
             "Lower max_length or raise tokens_per_pass.",
+        )
+    optim = recipe.optim
+    if optim.cooldown is not None and optim.schedule != "wsd":
+        findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")
+    elif optim.warmup + (optim.cooldown or 0) > 1:
+        findings.add(
+            ("optim", "cooldown"),
+            f"warmup {optim.warmup:g} and cooldown {optim.cooldown:g} are more than all steps. Lower one of them.",
         )
     seen: dict[str, int] = {}
     for index, use in enumerate(recipe.tasks):

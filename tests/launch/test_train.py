@@ -227,6 +227,19 @@ def test_two_processes_never_train_one_run(finished: Path, recipe: Path) -> None
         RunLock(RunFolder(finished))
 
 
+def test_a_recipe_changed_since_the_run_was_started_is_shown_and_refused_unless_kept(finished: Path, recipe: Path) -> None:
+    command = [sys.executable, "-m", "trunkline", "train", str(recipe), "--in-process", "-s", "optim.warmup=0.06"]
+    environment = {**os.environ, "TRUNKLINE_CRASH_AT": "worker.in_step:8"}
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    kept = recipe.read_text()
+    recipe.write_text(f"# a comment\n{kept}".replace("steps: 20", "steps: 30"))
+    with pytest.raises(UsageError, match=r"train\.steps 20 -> 30\. A run keeps its recipe: .*--keep-recipe"):
+        trunkline.train(recipe, resume=True, in_process=True)
+    resumed = trunkline.train(recipe, resume=True, in_process=True, keep_recipe=True)
+    mine, theirs = weights(resumed.run), weights(finished)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
 def test_resume_says_what_there_is(recipe: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
         trunkline.train(recipe, resume=True, in_process=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.mixing import make_stream, make_weighting
+from trunkline.build.mixing import make_stream, make_weighting, part_of
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
@@ -24,11 +24,13 @@ from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
-from trunkline.models.multitask import MultiTask
+from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
+from trunkline.training.engine import check_stage
 from trunkline.training.objective import Objective
+from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,40 @@ def assemble(run: Path) -> Assembly:
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
     )
+
+
+def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
+    """The model's parameter groups with the rates and decays of the recipe."""
+    optim = recipe.optim
+    return parameter_groups(
+        model,
+        owner,
+        model.trunk.embeddings,
+        lr=optim.lr,
+        head_lr=optim.head_lr or optim.lr,
+        embedding_lr=optim.embedding_lr,
+        head_decay=optim.head_decay,
+        embedding_decay=optim.embedding_decay,
+    )
+
+
+def make_schedule(recipe: Recipe) -> Schedule:
+    optim = recipe.optim
+    cooldown = COOLDOWN if optim.cooldown is None else optim.cooldown
+    return Schedule(optim.schedule, optim.warmup, recipe.train.steps, cooldown)
+
+
+def check_optimizer(recipe: Recipe, model: MultiTask) -> None:
+    """Raises ConfigError for settings that the optimizer refuses, and for one that can not run at the ZeRO stage."""
+    with part_of(recipe, "optim"):
+        make = OPTIMIZERS.get(recipe.optim.kind)
+        check_stage(make, recipe.engine.zero_stage)
+        try:
+            make(make_groups(recipe, model), **recipe.optim.arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"optim: optimizer '{recipe.optim.kind}' refuses its arguments: {error}. Mend them, or leave them out."
+            ) from error
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

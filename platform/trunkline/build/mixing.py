@@ -23,7 +23,7 @@ from trunkline.sampling.life import Life, Lives
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
 
-PART_KEY = re.compile(r"((?:sampling|weighting|tasks)(?:\.\w+)*):? ")
+PART_KEY = re.compile(r"((?:sampling|weighting|tasks|optim|engine)(?:\.\w+)*):? ")
 LENGTH = "length"
 
 
@@ -37,7 +37,7 @@ def make_stream(
     settings = recipe.train
     counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
     sampler = make_sampler(recipe, counts, means)
-    with _of(recipe, "sampling"):
+    with part_of(recipe, "sampling"):
         sampler.check()
     return Stream(
         sizes,
@@ -57,7 +57,7 @@ def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[
     Raises ConfigError for what the sampler or a task's life refuses, and for a life of a task that is not drawn.
     """
     horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
-    with _of(recipe, "sampling"):
+    with part_of(recipe, "sampling"):
         sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
     lives: dict[str, Life] = {}
     for number, use in enumerate(recipe.tasks):
@@ -75,7 +75,7 @@ def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[
             key, _, said = error.message.partition(": ")
             raise ConfigError(said, where=recipe.where("tasks", number, key)) from error
         lives |= dict.fromkeys(drawn, life)
-    with _of(recipe, "tasks"):
+    with part_of(recipe, "tasks"):
         return Lives(sampler, lives) if lives else sampler
 
 
@@ -115,7 +115,7 @@ def check_sampler(recipe: Recipe, sampler: Sampler, cards: Mapping[str, Card]) -
 
 
 @contextlib.contextmanager
-def _of(recipe: Recipe, section: str) -> Iterator[None]:
+def part_of(recipe: Recipe, section: str) -> Iterator[None]:
     """What a part refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
     try:
         yield
@@ -133,7 +133,7 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
     stated = {use.task: use.weight for use in recipe.tasks}
     said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
     weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
-    with _of(recipe, "weighting"):
+    with part_of(recipe, "weighting"):
         made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if made.needs_gram and not made.exact and guest is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import make_model
+from trunkline.build.assemble import check_optimizer, make_model
 from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
@@ -113,6 +113,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
     check_probes(recipe, weighting, sampler, model.trunk)
+    check_optimizer(recipe, model)
     _try_losses(model, losses, encodings, cards)
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -14,20 +14,20 @@ import torch
 
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
-from trunkline.build.assemble import assemble, model_config
+from trunkline.build.assemble import assemble, make_groups, make_schedule, model_config
 from trunkline.build.model import write_model
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
-from trunkline.models.multitask import owner
+from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
+from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
-from trunkline.training.optim import Schedule, parameter_groups
 
 Entries = dict[str, dict[str, torch.Tensor]]
 
@@ -56,12 +56,15 @@ class Worker:
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.built = assemble(folder.path)
         self.recipe = self.built.recipe
+        self.watchdog = Watchdog(folder.stacks, self.rank, self.recipe.train.hang_s)
         self.judge = Judge(self.built, rank=self.rank, world=self.world, gather=gather)
 
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
         entries = _by_name(restored.tensors) if restored else {}
         self.engine = self._engine(entries)
+        decay = self.recipe.train.ema
+        self.average = None if decay is None else Average(self.engine, decay)
         progress = self._restore(restored, entries)
         self.monitor = self._monitor(progress, resumed=restored is not None)
         if self.rank == 0:
@@ -71,8 +74,9 @@ class Worker:
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=restored is not None, **facts)
         try:
-            self._train(progress)
-            self._finish(progress)
+            with self.watchdog.watching():
+                self._train(progress)
+                self._finish(progress)
         except Diverged as error:
             self.monitor.close(failed=True)
             raise Diverged(f"{error.message} {self._way_on()}") from error
@@ -82,7 +86,7 @@ class Worker:
         self.monitor.close()
 
     def _train(self, progress: Progress) -> None:
-        settings, optim = self.recipe.train, self.recipe.optim
+        settings = self.recipe.train
         plan = Plan(
             steps=settings.steps,
             tokens_per_pass=settings.tokens_per_pass,
@@ -101,25 +105,31 @@ class Worker:
             stream=self.built.stream,
             tables=self.built.tables,
             weighting=self.built.weighting,
-            schedule=Schedule(optim.schedule, optim.warmup, settings.steps),
+            schedule=make_schedule(self.recipe),
             monitor=self.monitor,
-            evaluate=functools.partial(self.judge.evaluate, device=self.engine.device),
+            evaluate=self._evaluate,
             verdicts=lambda: self.judge.verdicts,
             save=self._save,
             record=self._record,
             asked=self.asked,
+            average=self.average,
         )
+
+    def _evaluate(self, step: int) -> Mapping[str, float]:
+        """Of the moving average where there is one, for it is what is written in the end."""
+        self.watchdog.alive(f"evaluation after step {step}")
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            return self.judge.evaluate(step, self.engine.device)
 
     def _engine(self, entries: Entries) -> Engine:
         """Parameters go into the model before the engine takes hold of it, moments after (`_restore`)."""
-        model, optim = self.built.model, self.recipe.optim
+        model = self.built.model
         if entries:
             model.load_state_dict({name: entry["param"] for name, entry in entries.items()}, strict=True)
-        groups = parameter_groups(model, owner, model.trunk.embeddings, lr=optim.lr, head_lr=optim.head_lr or optim.lr)
         return Engine(
             self.built.objective,
             model,
-            groups,
+            make_groups(self.recipe, model),
             self.built.make_optimizer,
             zero_stage=self.recipe.engine.zero_stage,
             clip=self.recipe.train.clip,
@@ -129,6 +139,8 @@ class Worker:
         if restored is None:
             return Progress()
         self.engine.load_moments(entries)
+        if self.average is not None:
+            self.average.load({name: entry["ema"] for name, entry in entries.items()})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
@@ -162,12 +174,13 @@ class Worker:
 
     def _save(self, progress: Progress) -> bool:
         """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+        self.watchdog.alive(f"checkpoint of step {progress.step}")
         best, best_tasks = self.judge.best_with(progress.step), self.judge.best_tasks_with(progress.step)
         keep = {int(best["step"])}
         if self.recipe.train.keep_best == "tasks":
             keep |= {int(own["step"]) for own in best_tasks.values()}
         mine = checkpoint.shares(self.engine.sizes, self.world)
-        state = self.engine.named_state(lambda name: mine[name] == self.rank)
+        state = self._state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
         document = {
             "run_id": self.folder.run_id,
@@ -192,7 +205,15 @@ class Worker:
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
         return True
 
+    def _state(self, keep: Callable[[str], bool]) -> Entries:
+        """By name: parameter, moments, step count, and `ema` where the average is kept. Collective."""
+        state = self.engine.named_state(keep)
+        for name, value in (self.average.named(keep) if self.average else {}).items():
+            state[name]["ema"] = value
+        return state
+
     def _record(self, packs: Step) -> None:
+        self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
@@ -209,10 +230,11 @@ class Worker:
 
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
-        state = self.engine.named_state(lambda _: self.rank == 0)
+        self.watchdog.alive("writing the model")
+        state = self._state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
-            parameters = {name: entry["param"] for name, entry in state.items()}
+            parameters = {name: entry["ema" if self.average else "param"] for name, entry in state.items()}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
             result["best_tasks"] = self.judge.best_tasks

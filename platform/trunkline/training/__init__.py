@@ -1,3 +1,11 @@
 """The loop, the step and the engine. The table of contents of its optimizers."""
 
-OPTIMIZERS = {"adamw": "optim"}
+OPTIMIZERS = {
+    "adamw": "optimizers",
+    "adam": "optimizers",
+    "sgd": "optimizers",
+    "adagrad": "optimizers",
+    "lamb": "optimizers",
+    "lion": "optimizers",
+    "muon": "optimizers",
+}

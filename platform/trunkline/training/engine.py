@@ -1,4 +1,4 @@
-"""DeepSpeed behind six words: forward, backward, step, drop, named_state, load_moments.
+"""DeepSpeed behind few words: forward, backward, step, drop, named_state, load_moments; held, what a rank has of a parameter.
 
 The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
 by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
@@ -16,7 +16,17 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.training.objective import Objective
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of an optimizer that does not say
+
+
+def check_stage(optimizer: object, zero_stage: int) -> None:
+    """Raises ConfigError for an optimizer (its class) that needs whole tensors where ZeRO gives it flat shards."""
+    if zero_stage and not getattr(optimizer, "elementwise", True):
+        kind = getattr(optimizer, "__name__", str(optimizer)).lower()
+        raise ConfigError(
+            f"engine.zero_stage: optimizer '{kind}' steps by whole tensors, and stage {zero_stage} leaves each rank a flat shard "
+            "of them. Set engine.zero_stage to 0, or take adamw, adam, sgd, adagrad or lion."
+        )
 
 
 class Engine:
@@ -60,9 +70,11 @@ class Engine:
             # A module that calls its own parts as often as this rank's rows need: other ranks call them otherwise.
             if getattr(part, "runs_whole", False):
                 set_z3_leaf_module(part, True)
-        self.engine, *_ = deepspeed.initialize(
-            model=module, optimizer=make_optimizer(groups), config=config, dist_init_required=False
-        )
+        optimizer = make_optimizer(groups)
+        check_stage(type(optimizer), zero_stage)
+        kept = getattr(optimizer, "moments", MOMENTS)
+        self._moments = {id(p): group.get("moments", kept) for group in optimizer.param_groups for p in group["params"]}
+        self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config, dist_init_required=False)
         if self.world == 1 and zero_stage == 0:
             self.engine.enable_backward_allreduce = False  # nothing to reduce with oneself; saves a copy of every gradient
         self._names = {id(parameter): name for name, parameter in root.named_parameters()}
@@ -118,8 +130,9 @@ class Engine:
             self.engine.zero_grad()
 
     def named_state(self, keep: Callable[[str], bool] = lambda _: True) -> dict[str, dict[str, Tensor]]:
-        """name -> {param, exp_avg, exp_avg_sq: float32 like the parameter; step: scalar}, on the CPU. Collective.
+        """name -> {param and the optimizer's moments: float32 like the parameter; step: scalar}, on the CPU. Collective.
 
+        step stays 0 under an optimizer that counts none.
         keep: which names this rank holds on to; every rank walks through all of them, in the same order.
         """
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
@@ -128,10 +141,10 @@ class Engine:
         state: dict[str, dict[str, Tensor]] = {}
         for name, parameter in self.parameters.items():
             if self.stage == 0:
-                entry = {"param": parameter, **{key: self._inner.state[parameter][key] for key in MOMENTS}}
+                entry = {"param": parameter, **{key: self._inner.state[parameter][key] for key in self._moments[id(parameter)]}}
             else:
                 entry = {"param": safe_get_full_fp32_param(parameter)}
-                entry |= {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
+                entry |= {key: safe_get_full_optimizer_state(parameter, key) for key in self._moments[id(parameter)]}
             if keep(name):
                 state[name] = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in entry.items()}
                 state[name]["step"] = steps[id(parameter)].detach().cpu().clone()
@@ -153,14 +166,38 @@ class Engine:
                 )
             self._inner.state[flat]["step"].fill_(steps.pop())
         for name, entry in state.items():
-            for key in MOMENTS:
-                parameter, value = self.parameters[name], entry[key].to(self.device)
+            parameter = self.parameters[name]
+            for key in self._moments[id(parameter)]:
+                value = entry[key].to(self.device)
                 if self.stage == 0:
                     self._inner.state[parameter][key].copy_(value)
                 elif self.stage == 3:
                     self._set_part(parameter, value, key)
                 else:
                     safe_set_full_optimizer_state(parameter, value, key)
+
+    def held(self) -> dict[str, Tensor]:
+        """name -> what this rank holds of a parameter, live: the whole; at stage 3 a flat part, padded alike on all ranks.
+
+        To be written to as well as read: no rank keeps a gathered copy beside it.
+        """
+        if self.stage < 3:
+            return {name: parameter.data for name, parameter in self.parameters.items()}
+        self.engine.optimizer._partition_all_parameters()
+        return {name: self._ds_tensor(name).data for name in self.parameters}
+
+    def whole(self, name: str, part: Tensor) -> Tensor:
+        """The parameter's shape from every rank's part of something that is divided as `held` is. Collective."""
+        if self.stage < 3:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, part)
+        parameter: Any = self.parameters[name]
+        return torch.cat(parts)[: parameter.ds_numel].view(parameter.ds_shape)
+
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """What this rank holds of a tensor shaped like the parameter, as `held` is divided."""
+        return whole if self.stage < 3 else self._part(whole, self._ds_tensor(name).numel())
 
     @property
     def _inner(self) -> torch.optim.Optimizer:
@@ -178,18 +215,28 @@ class Engine:
 
     def _materialise(self) -> None:
         """Moments exist before the first step: ZeRO links them after the FIRST group's step and would miss the others."""
-        for _, flat in self._flats():
-            zeros = {key: torch.zeros_like(flat, requires_grad=False) for key in MOMENTS}
+        for group, flat in self._flats():
+            zeros = {key: torch.zeros_like(flat, requires_grad=False) for key in self._moments[id(group[0])]}
             self._inner.state[flat] = {"step": torch.zeros((), device=flat.device), **zeros}
         if self.stage in (1, 2):
             self.engine.optimizer._lazy_init_hp_params_optimizer_state()
 
     def _set_part(self, parameter: nn.Parameter, value: Tensor, key: str) -> None:
-        """Stage 3: this rank's part of a moment; the whole padded so that sizes not divisible by the world fit."""
+        """Stage 3: this rank's part of a moment."""
         from deepspeed.utils import safe_get_local_optimizer_state, safe_set_local_optimizer_state
 
         size = safe_get_local_optimizer_state(parameter, key).numel()
-        whole = torch.zeros(size * self.world, device=self.device)
-        whole[: value.numel()] = value.flatten()
+        safe_set_local_optimizer_state(parameter, self._part(value, size), key)
+
+    def _ds_tensor(self, name: str) -> Tensor:
+        """Stage 3: where DeepSpeed keeps this rank's part of a parameter."""
+        parameter: Any = self.parameters[name]
+        found: Tensor = parameter.ds_tensor
+        return found
+
+    def _part(self, whole: Tensor, size: int) -> Tensor:
+        """Stage 3: this rank's `size` elements; the whole padded so that sizes not divisible by the world fit."""
+        padded = torch.zeros(size * self.world, device=self.device)
+        padded[: whole.numel()] = whole.flatten()
         rank = torch.distributed.get_rank()
-        safe_set_local_optimizer_state(parameter, whole[rank * size : (rank + 1) * size], key)
+        return padded[rank * size : (rank + 1) * size]

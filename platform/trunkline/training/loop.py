@@ -12,6 +12,7 @@ from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
 from trunkline.errors import Stopped
+from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
 from trunkline.training.interference import Interference, alignment
@@ -58,6 +59,7 @@ def train(
     save: Callable[[Progress], bool],
     record: Callable[[Step], None],
     asked: Callable[[], bool],
+    average: Average | None = None,
 ) -> None:
     """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
 
@@ -65,7 +67,7 @@ def train(
 
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
-    asked to stop.
+    asked to stop. average: of the parameters, kept up with them.
     """
     clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
@@ -80,6 +82,8 @@ def train(
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
+        if average is not None and observed.finite:
+            average.update(step)
         if observed.gram is not None:
             interference.see(observed.gram)
             if watch:

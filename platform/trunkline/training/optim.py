@@ -1,4 +1,4 @@
-"""Parameter groups, optimizers and the learning rate as a function of the step."""
+"""Parameter groups, and the learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -9,61 +9,67 @@ import torch
 from torch import nn
 
 from trunkline.errors import ConfigError, nearest
-from trunkline.registry import OPTIMIZERS
 
 Groups = list[dict[str, Any]]
-
-
-@OPTIMIZERS.register("adamw")
-def adamw(
-    groups: Groups, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01
-) -> torch.optim.Optimizer:
-    """AdamW with decoupled decay on matrices only. Source: Loshchilov & Hutter, arXiv:1711.05101.
-
-    A head absent from a step has gradient zero there: it still decays and its moments still fade, alike on any number of
-    ranks.
-    """
-    for group in groups:
-        group["weight_decay"] = weight_decay if group["decays"] else 0.0
-    return torch.optim.AdamW(groups, lr=1.0, betas=(betas[0], betas[1]), eps=eps, fused=True)
+COOLDOWN = 0.2  # of the steps, under wsd
 
 
 def parameter_groups(
-    model: nn.Module, owner: Callable[[str], str | None], embeddings: nn.Module, *, lr: float, head_lr: float
+    model: nn.Module,
+    owner: Callable[[str], str | None],
+    embeddings: nn.Module,
+    *,
+    lr: float,
+    head_lr: float,
+    embedding_lr: float | None = None,
+    head_decay: float | None = None,
+    embedding_decay: float | None = None,
 ) -> Groups:
     """Groups of their own for the embeddings, the rest of the trunk and each head, each split into decaying and not.
 
-    owner: parameter name -> task or None. Biases and norms (one dimension) do not decay. `peak_lr` is what the schedule scales.
+    owner: parameter name -> task or None. The embeddings are the token embeddings and every other table of the trunk (positions,
+    segments). Biases and norms (one dimension) do not decay. `peak_lr` is what the schedule scales; embedding_lr None: as lr.
+    `decay` None: the optimizer's own.
     """
-    in_embeddings = {id(parameter) for parameter in embeddings.parameters()}
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    in_embeddings = {id(parameter) for parameter in (*embeddings.parameters(), *tables)}
+    peaks = {"head": (head_lr, head_decay), "embeddings": (embedding_lr or lr, embedding_decay), "trunk": (lr, None)}
+    groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         task = owner(name)
-        room = f"head:{task}" if task else "embeddings" if id(parameter) in in_embeddings else "trunk"
+        room = "head" if task else "embeddings" if id(parameter) in in_embeddings else "trunk"
         decays = parameter.ndim > 1
-        new = {"name": f"{room}{'' if decays else ':plain'}", "params": [], "decays": decays, "peak_lr": head_lr if task else lr}
-        groups.setdefault((room, decays), new)["params"].append(parameter)
+        label = f"{f'head:{task}' if task else room}{'' if decays else ':plain'}"
+        rate, decay = peaks[room]
+        new = {"name": label, "room": room, "params": [], "decays": decays, "decay": decay, "peak_lr": rate}
+        groups.setdefault(label, new)["params"].append(parameter)
     return list(groups.values())
 
 
 class Schedule:
     """A share of the peak learning rate, a pure function of the step. Source: transformers' get_scheduler, by its names.
 
-    warmup: share of the steps, 0..1. `factor(step)` is what step number `step` (1 is the first) trains with:
-    the first step trains on warm-up's first rung, not at 0.
+    warmup: share of the steps, 0..1. `wsd` is its `warmup_stable_decay` (Hu et al., arXiv:2404.06395): warm-up, then the peak,
+    then down to 0 along half a cosine over the last `cooldown` share of the steps.
+    `factor(step)` is what step number `step` (1 is the first) trains with: the first is on warm-up's first rung, not at 0.
     """
 
-    def __init__(self, kind: str, warmup: float, steps: int) -> None:
+    def __init__(self, kind: str, warmup: float, steps: int, cooldown: float = COOLDOWN) -> None:
         from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, get_scheduler
 
+        rising = round(warmup * steps)
+        extra = {"num_decay_steps": min(round(cooldown * steps), steps - rising)} if kind == "wsd" else None
+        kind = "warmup_stable_decay" if kind == "wsd" else kind
         names = {name.value for name in TYPE_TO_SCHEDULER_FUNCTION}
         if kind not in names:
             raise ConfigError(f"optim.schedule: no schedule named '{kind}'. {nearest(kind, names)}")
         stand_in = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
         try:
-            scheduler = get_scheduler(kind, stand_in, num_warmup_steps=round(warmup * steps), num_training_steps=steps)
+            scheduler = get_scheduler(
+                kind, stand_in, num_warmup_steps=rising, num_training_steps=steps, scheduler_specific_kwargs=extra
+            )
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"optim.schedule: '{kind}' needs arguments that a recipe can not give: {error}. Take cosine or linear."

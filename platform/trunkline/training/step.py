@@ -13,6 +13,7 @@ from torch import Tensor
 from trunkline.batch import Weighting
 from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
+from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.exact import Foresight, probe_of
@@ -55,6 +56,8 @@ def run_step(
     even if the weighting does not ask for it.
     """
     agree(packs)
+    if engine.stage < 3:  # stage 3 holds every weight once
+        replicas.compare(engine.parameters, packs.step)
     weighed = weighting.needs_gram
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
     reseed = partial(seed_dropout, seed, packs.step)
