@@ -115,6 +115,11 @@ class Train(Strict):
         description="decay of a moving average of the weights, such as 0.999, which is evaluated and written; null: none",
     )
     clip: Positive | None = Field(default=1.0, description="largest gradient norm; null: no clipping")
+    probes: list[str] | None = Field(
+        default=None,
+        description="names of the trunk's linear layers on which gradients are compared, such as ['*.layer.3.*']; null: the "
+        "trunk's own, as a rule the last block",
+    )
     log_every: Count = 10
     log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")
 
@@ -199,6 +204,7 @@ class Recipe(Strict):
     decontaminate: bool = Field(default=False, description="leave out training rows that stand in the test of any task here")
     sampling: Annotated[Part, _with_kind("sampling")] = Part(kind=DEFAULT_KINDS["sampling"])
     weighting: Annotated[Part, _with_kind("weighting")] = Part(kind=DEFAULT_KINDS["weighting"])
+    single_task: bool = Field(default=False, description="after the run, train each task alone, once, and tell the difference")
     optim: Optim = Optim()
     start: Start | None = Field(default=None, description="the folder of a trained model to go on from")
     finetune: Finetune = Field(default=Finetune(), description="full, heads, bitfit, lora or {kind: lora, rank: 8, alpha: 16}")

@@ -124,7 +124,7 @@ def assemble(run: Path) -> Assembly:
         tables=tables,
         judged=judged,
         model=model,
-        objective=Objective(model, losses, precision(recipe.engine.precision)),
+        objective=Objective(model, losses, precision(recipe.engine.precision), recipe.train.probes),
         stream=stream,
         weighting=make_weighting(recipe, cards),
         told=prepared.get("trunk", {}),

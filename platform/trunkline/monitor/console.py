@@ -63,13 +63,15 @@ def follow(
 def result_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """The table a training ends with, a line per task.
 
-    rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool).
+    rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool);
+    maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it.
     """
     table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    for name, justify in _COLUMNS.items():
+    columns = {**_COLUMNS, **{name: "right" for name in _COMPARED if any(name in row for row in rows)}}
+    for name, justify in columns.items():
         table.add_column(name, justify=justify, no_wrap=True, overflow="crop")
     for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in _COLUMNS))
+        table.add_row(*(_cell(name, row.get(name)) for name in columns))
     return table
 
 
@@ -82,6 +84,9 @@ _COLUMNS: dict[str, Any] = {
     "value": "right",
     "learned": "left",
 }
+
+
+_COMPARED = ("alone", "difference")  # where each task was trained alone too
 
 
 def _cell(name: str, value: object) -> Text:

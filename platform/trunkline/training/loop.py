@@ -79,7 +79,6 @@ def train(
         record(packs)
         engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
-        used = weighting.coefficients()
         watch = stream.sampler.needs_gram
         observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch)
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
@@ -93,7 +92,7 @@ def train(
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            seen = {**figures(packs, observed, used.tolist()), **interference.read(), **stream.account()}
+            seen = {**figures(packs, observed), **interference.read(), **stream.account()}
             monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
@@ -130,9 +129,11 @@ class Clock:
         return {"system/tokens_per_s": rate}
 
 
-def figures(packs: Step, observed: Observed, coefficients: list[float]) -> dict[str, float]:
+def figures(packs: Step, observed: Observed) -> dict[str, float]:
     """Losses of the tasks present, coefficients, and each task's share of the step's rows (tasks may share rows)."""
     values: dict[str, float] = {}
+    assert observed.coefficients is not None
+    coefficients = observed.coefficients.tolist()
     for number, task in enumerate(packs.counts):
         if bool(observed.present[number]):
             values[f"train/{task}/loss"] = float(observed.losses[number])
