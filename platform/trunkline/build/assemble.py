@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from trunkline.batch import Weighting
+from trunkline.build.optimization import make_passes, part_of
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
@@ -27,16 +26,13 @@ from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.losses.base import Loss
 from trunkline.models.base import Trunk
-from trunkline.models.multitask import MultiTask, owner
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
-from trunkline.training.engine import check_stage
 from trunkline.training.objective import Objective
-from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
-
-PART_KEY = re.compile(r"((?:sampling|weighting|optim|engine)(?:\.\w+)*):? ")
+from trunkline.training.passes import Pass
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,7 @@ class Assembly:
     objective: Objective
     stream: Stream
     weighting: Weighting
+    passes: Pass
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
 
@@ -108,6 +105,7 @@ def assemble(run: Path) -> Assembly:
         objective=Objective(model, losses, precision(recipe.engine.precision)),
         stream=stream,
         weighting=make_weighting(recipe, cards),
+        passes=make_passes(recipe),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
     )
@@ -121,7 +119,7 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping
     settings = recipe.train
     counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
     sampler = make_sampler(recipe, counts, means)
-    with _of(recipe, "sampling"):
+    with part_of(recipe, "sampling"):
         sampler.check()
     return Stream(
         sizes,
@@ -137,20 +135,9 @@ def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping
 def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
     """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet."""
     horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
-    with _of(recipe, "sampling"):
+    with part_of(recipe, "sampling"):
         sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
     return sampler
-
-
-@contextlib.contextmanager
-def _of(recipe: Recipe, section: str) -> Iterator[None]:
-    """What a part refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
-    try:
-        yield
-    except ConfigError as error:
-        said = PART_KEY.match(error.message)
-        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else [section]
-        raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
 
 
 def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
@@ -161,7 +148,7 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
     stated = {use.task: use.weight for use in recipe.tasks}
     said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
     weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
-    with _of(recipe, "weighting"):
+    with part_of(recipe, "weighting"):
         made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if made.needs_gram and guest is not None:
@@ -182,40 +169,6 @@ def check_probes(recipe: Recipe, weighting: Weighting, trunk: Trunk) -> None:
             "another trunk.",
             where=recipe.where("weighting"),
         )
-
-
-def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
-    """The model's parameter groups with the rates and decays of the recipe."""
-    optim = recipe.optim
-    return parameter_groups(
-        model,
-        owner,
-        model.trunk.embeddings,
-        lr=optim.lr,
-        head_lr=optim.head_lr or optim.lr,
-        embedding_lr=optim.embedding_lr,
-        head_decay=optim.head_decay,
-        embedding_decay=optim.embedding_decay,
-    )
-
-
-def make_schedule(recipe: Recipe) -> Schedule:
-    optim = recipe.optim
-    cooldown = COOLDOWN if optim.cooldown is None else optim.cooldown
-    return Schedule(optim.schedule, optim.warmup, recipe.train.steps, cooldown)
-
-
-def check_optimizer(recipe: Recipe, model: MultiTask) -> None:
-    """Raises ConfigError for settings that the optimizer refuses, and for one that can not run at the ZeRO stage."""
-    with _of(recipe, "optim"):
-        make = OPTIMIZERS.get(recipe.optim.kind)
-        check_stage(make, recipe.engine.zero_stage)
-        try:
-            make(make_groups(recipe, model), **recipe.optim.arguments)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"optim: optimizer '{recipe.optim.kind}' refuses its arguments: {error}. Mend them, or leave them out."
-            ) from error
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

@@ -8,4 +8,5 @@ COMMANDS = {
     "task": "tasks",
     "parts": "parts",
     "config": "config",
+    "vectors": "vectors",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from trunkline.training.engine import Engine
 from trunkline.training.gram import Probe
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
+from trunkline.training.passes import Micro, Pass, Plain
+
+PLAIN = Plain()
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,14 @@ class RanksDisagree(TrunklineError):
     """Ranks are about to run different steps, which would mix heads or hang."""
 
 
-def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False) -> Observed:
-    """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
+def run_step(
+    engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False, passes: Pass = PLAIN
+) -> Observed:
+    """The passes over every micro-batch (`passes.py`), one optimizer step, then the weighting observes.
 
-    If groups were dealt apart, a look ahead finds their loss first (`cached.py`). If a loss or the gradient is not finite on any
-    rank, all ranks leave the step out: no parameter, moment, step count or weighting changes (`guards.py`).
+    Plain passes are one forward and one backward. If groups were dealt apart, a look ahead finds their loss first
+    (`cached.py`). If a loss or the gradient is not finite on any rank, all ranks leave the step out: no parameter, moment,
+    step count or weighting changes (`guards.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do.
@@ -57,12 +64,10 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, st
     last = len(packs.batches) - 1
     known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
     for micro, batch in enumerate(packs.batches):
-        seed_dropout(seed, packs.step, micro)
         batch = informed(batch.to(engine.device), known[micro])
+        reseed = functools.partial(seed_dropout, seed, packs.step, micro)
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
-            scalar, parts = engine.forward(batch, scale, last=micro == last)
-            engine.backward(scalar)
-        sums += parts
+            sums += passes.run(Micro(engine, batch, scale, micro == last, reseed, keyed(seed, packs.step)))
     told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
     gram = probe.gram() if probe and told.finite else None
@@ -77,10 +82,14 @@ def run_step(engine: Engine, packs: Step, weighting: Weighting, *, seed: int, st
     return observed
 
 
+def keyed(*words: int) -> int:
+    """A number of 56 bits that the words decide."""
+    return int.from_bytes(hashlib.blake2b(" ".join(map(str, words)).encode(), digest_size=7).digest(), "big")
+
+
 def seed_dropout(seed: int, step: int, micro: int) -> None:
     """Dropout is a function of (seed, step, rank, micro-batch), so that resuming needs no generator state (law 3)."""
-    words = f"{seed} {step} {torch.distributed.get_rank()} {micro}".encode()
-    torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
+    torch.manual_seed(keyed(seed, step, torch.distributed.get_rank(), micro))
 
 
 def agree(packs: Step, every: int = 50, first: int = 10) -> None:
