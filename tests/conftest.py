@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ranks import Ranks
+
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 ENVIRONMENT = {
     "WANDB_MODE": "offline",
@@ -57,6 +59,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def shared() -> Path:
     """The folder of shared real data, for tests marked `shared`."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Iterator[Ranks]:
+    """Starting ranks costs seconds, so they stay up."""
+    ranks = Ranks(2)
+    yield ranks
+    ranks.close()
+
+
+@pytest.fixture(scope="session")
+def one_rank() -> Iterator[Ranks]:
+    ranks = Ranks(1)
+    yield ranks
+    ranks.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

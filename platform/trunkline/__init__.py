@@ -26,6 +26,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     resume: bool | str = False,
+    keep_recipe: bool = False,
     in_process: bool = False,
     outputs: str | Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -33,12 +34,15 @@ def train(
     """Trains a recipe on this machine and returns where the run is and how every task did.
 
     overrides: `key.key=value` as for `-s`. resume: True for the newest unfinished run of the recipe, or a run id.
+    keep_recipe: resume with the run's own recipe though the file has changed; otherwise that is a UsageError with the changes.
     in_process: no Ray, this process is the only worker. outputs: where run folders go, by default `outputs/` of the
     project. say: told what happens before training starts. Raises TrunklineError (ConfigError, DataError, ...).
     """
     from trunkline.launch.local import train as run
 
-    return run(recipe, overrides=overrides, resume=resume, in_process=in_process, outputs=outputs, say=say)
+    return run(
+        recipe, overrides=overrides, resume=resume, keep_recipe=keep_recipe, in_process=in_process, outputs=outputs, say=say
+    )
 
 
 def load(folder: str | Path, *, catalog: str | Path | None = None) -> Model:

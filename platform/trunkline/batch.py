@@ -99,6 +99,8 @@ class Batch:
     tasks: in the model's fixed head order, one slice each, present or dummy. row_lengths: the host's copy of the rows'
     lengths [R], so that no kernel choice waits for the device. sight: on the host too, which way a trunk row's tokens look
     [R] int8: 0 at the whole row, -1 back only (at themselves and those before), 1 ahead only; None where all look at the whole.
+    chance: on the host, a number in [0, 1) for each token [N] from (seed, task, row, pass) and its place in the row, by which a
+    trunk may leave words out; None outside of training.
     """
 
     tokens: Tensor
@@ -108,6 +110,7 @@ class Batch:
     row_lengths: np.ndarray
     tasks: Mapping[str, TaskSlice] = field(default_factory=dict)
     sight: np.ndarray | None = None
+    chance: np.ndarray | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -146,13 +149,39 @@ class Batch:
             for name, part in self.tasks.items()
         }
         tokens, positions, segments, starts = map(move, (self.tokens, self.positions, self.segments, self.row_starts))
-        return Batch(tokens, positions, segments, starts, self.row_lengths, tasks, self.sight)
+        return Batch(tokens, positions, segments, starts, self.row_lengths, tasks, self.sight, self.chance)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an evaluation says of a task: its headline metric, and its skill, the share of the way from baseline to perfect."""
+
+    value: float
+    skill: float
+    higher_is_better: bool = True
 
 
 class Sampler(Protocol):
     """How much of each task next. `rates(step)` need not sum to one; a task with rate 0 is not drawn."""
 
     def rates(self, step: int) -> Mapping[str, float]: ...
+
+    def released(self, step: int) -> float:
+        """The share of each task's rows, easiest first, that may be drawn in the step; 1 is all."""
+        ...
+
+    @property
+    def needs_gram(self) -> bool:
+        """Whether `align` is to be called after the next step, which then costs a little more."""
+        ...
+
+    def align(self, cosines: Mapping[str, float]) -> None:
+        """After a step: the cosine of each task's gradient with the sum of the others', of tasks that showed one."""
+        ...
+
+    def judge(self, verdicts: Mapping[str, Verdict]) -> None:
+        """After an evaluation, equal on all ranks. Tasks without validation rows are missing."""
+        ...
 
     def state(self) -> dict[str, object]: ...
 

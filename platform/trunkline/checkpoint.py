@@ -72,40 +72,68 @@ def save(
 ) -> Path:
     """Collective. Writes this rank's `tensors`; rank 0 adds `state`, `files`, manifest and COMMIT. Returns the folder.
 
-    gather: all ranks' values of an object, in rank order; also the barrier. Raises OSError when the disk refuses, after
-    which the earlier checkpoints stand as they were.
+    gather: all ranks' values of an object, in rank order; also the barrier. Raises OSError on every rank when the disk refuses
+    one of them; the earlier checkpoints stand as they were, and what was begun is removed.
     """
     final = root / name_of(step)
     folder = root / f".{final.name}.tmp"
-    if rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    durable.crash_point("checkpoint.before_shard")
-    world = len(gather(None))
-    shard = f"tensors-{rank:05d}-of-{world:05d}.safetensors"
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    written = gather({shard: _write(folder / shard, safetensors.torch.save(contiguous))})
-    if rank == 0:
-        entries = {name: entry for part in written for name, entry in part.items()}
-        document = {"schema_version": SCHEMA_VERSION, "step": step, **state}
-        texts = {**files, STATE: json.dumps(document, indent=1, sort_keys=True)}
-        entries |= {name: _write(folder / name, text.encode()) for name, text in texts.items()}
-        durable.crash_point("checkpoint.before_manifest")
-        manifest = json.dumps(
-            {"schema_version": SCHEMA_VERSION, "step": step, "files": entries}, indent=1, sort_keys=True
-        ).encode()
-        _write(folder / MANIFEST, manifest)
-        durable.crash_point("checkpoint.after_manifest")
-        durable.sync(folder)
-        shutil.rmtree(final, ignore_errors=True)  # an uncommitted or damaged one of the same step
-        os.rename(folder, final)
-        durable.sync(root)
-        durable.crash_point("checkpoint.after_rename")
-        _write(final / COMMIT, hashlib.sha256(manifest).hexdigest().encode())
-        durable.sync(final)
-        durable.crash_point("checkpoint.after_commit")
-    gather(None)
+
+    def begin() -> None:
+        if rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+
+    def share(world: int) -> dict[str, Any]:
+        durable.crash_point("checkpoint.before_shard")
+        shard = f"tensors-{rank:05d}-of-{world:05d}.safetensors"
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        return {shard: _write(folder / shard, safetensors.torch.save(contiguous))}
+
+    def commit(written: list[dict[str, Any]]) -> None:
+        if rank == 0:
+            entries = {name: entry for part in written for name, entry in part.items()}
+            _commit(folder, final, entries, {**state, "schema_version": SCHEMA_VERSION, "step": step}, files)
+
+    try:
+        world = len(_together(gather, begin))
+        written = _together(gather, lambda: share(world))
+        _together(gather, lambda: commit(written))
+    except OSError:
+        if rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return final
+
+
+def _together(gather: Gather, act: Callable[[], Any]) -> list[Any]:
+    """All ranks' results of `act`. An OSError of one is raised on all of them, so that none waits for another in vain."""
+    try:
+        mine: tuple[Any, OSError | None] = act(), None
+    except OSError as error:
+        mine = None, error
+    found = gather(mine)
+    refused = next((error for _, error in found if error is not None), None)
+    if refused is not None:
+        raise refused
+    return [value for value, _ in found]
+
+
+def _commit(folder: Path, final: Path, entries: dict[str, Any], state: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    texts = {**files, STATE: json.dumps(state, indent=1, sort_keys=True)}
+    entries = entries | {name: _write(folder / name, text.encode()) for name, text in texts.items()}
+    durable.crash_point("checkpoint.before_manifest")
+    document = {"schema_version": SCHEMA_VERSION, "step": state["step"], "files": entries}
+    manifest = json.dumps(document, indent=1, sort_keys=True).encode()
+    _write(folder / MANIFEST, manifest)
+    durable.crash_point("checkpoint.after_manifest")
+    durable.sync(folder)
+    shutil.rmtree(final, ignore_errors=True)  # an uncommitted or damaged one of the same step
+    os.rename(folder, final)
+    durable.sync(final.parent)
+    durable.crash_point("checkpoint.after_rename")
+    _write(final / COMMIT, hashlib.sha256(manifest).hexdigest().encode())
+    durable.sync(final)
+    durable.crash_point("checkpoint.after_commit")
 
 
 def committed(root: Path) -> list[Path]:

@@ -66,10 +66,21 @@ def _with_kind(section: str) -> BeforeValidator:
 
 
 class TaskUse(Short, Strict):
-    """One task of the run. weight: instead of its card's."""
+    """One task of the run. weight: instead of its card's; the others say when it is drawn (see docs/mixing.md)."""
 
     task: str = Field(min_length=1, description="a name from the catalog")
     weight: Positive | None = None
+    start: Share | None = Field(default=None, description="the part of the run after which it is drawn, such as 0.2")
+    stop: Share | None = Field(default=None, description="the part of the run after which it is drawn no more")
+    warmup: Share | None = Field(default=None, description="the part of the run in which its rate rises from its start")
+    patience: Count | None = Field(default=None, description="evaluations without a new best after which it is drawn no more")
+    returns: Share | None = Field(default=None, description="with patience: the loss of skill that brings it back; null: 0.02")
+    min_share: Share | None = Field(default=None, description="of a step's rows, at least")
+    max_share: Share | None = Field(default=None, description="of a step's rows, at most")
+
+    def life(self) -> dict[str, Any]:
+        """What is said of when it is drawn."""
+        return {key: value for key, value in self.model_dump().items() if key not in ("task", "weight") and value is not None}
 
 
 class Optim(Part):
@@ -100,8 +111,14 @@ class Train(Strict):
     evaluate_every: Count | None = None
     save_every: Count | None = None
     keep_last: Count = 2
+    keep_best: Literal["aggregate", "tasks"] = Field(
+        default="aggregate", description="beside the newest, keep the checkpoint best over all tasks, or each task's best too"
+    )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
+    )
+    hang_s: Positive = Field(
+        default=1800.0, description="seconds without a finished step, evaluation or checkpoint, after which the run ends"
     )
     ema: float | None = Field(
         default=None,

@@ -97,6 +97,13 @@ class Diverged(TrunklineError):
     kind = "diverged"
 
 
+class Hung(TrunklineError):
+    """A rank made no progress for too long; where all ranks stood is kept."""
+
+    exit_code = 8
+    kind = "hung"
+
+
 class Stopped(TrunklineError):
     """Training was asked to stop, and did so after a step, with a checkpoint."""
 

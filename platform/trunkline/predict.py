@@ -108,8 +108,10 @@ class Model:
         return read
 
     def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> np.ndarray:
-        """Trunk states pooled to one vector per text: float32 [n, D], in order. pooling: first, mean or max."""
-        pool = POOLINGS.get(pooling)
+        """Trunk states pooled to one vector per text: float32 [n, D], in order. pooling: first, last, mean or max."""
+        pool = POOLINGS.get(pooling)(self.width)
+        if any(True for _ in pool.parameters()):
+            raise UsageError(f"pooling '{pooling}' is learned with a task's head. Take first, last, mean or max.")
         if not texts:
             return np.zeros((0, self.width), np.float32)
         encoded = self.tokenizer.encode(list(texts))

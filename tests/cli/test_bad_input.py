@@ -152,6 +152,11 @@ SAMPLINGS = {
     "{kind: expression, rates: {on: size}}": r"sampling\.rates: the recipe has no task 'on'\. Did you mean 'one'",
     "{kind: sequential, phases: [{tasks: [oen], share: 1}]}": r"sampling\.phases\.0\.tasks: the recipe has no task 'oen'",
     "{kind: temperature, temperature: -1}": r"sampling\.temperature: must be above 0, found -1",
+    "{kind: mixture, mixtures: {top: {of: [one, low]}, low: {of: [top]}}}": r"sampling\.mixtures\.top: a mixture contains",
+    "{kind: mixture, mixtures: {top: {of: [one], kind: temperature, cap: 0}}}": r"sampling\.mixtures\.top\.cap: must be",
+    "{kind: block, of: {kind: explicit, rates: {one: -1}}}": r"sampling\.of\.rates: must be at least 0",
+    "{kind: gap, scores: {one: 0}}": r"sampling\.scores\.one: must be a finite number, not 0",
+    "{kind: exp3, floor: 2}": r"sampling\.floor: must be a number from 0 to 1, found 2",
     "{kind: explicit, rates: {one: 0}}": r"sampling\.rates: must be at least 0 and not all 0",
 }
 
@@ -163,6 +168,41 @@ def test_a_wrong_sampling_ends_with_3_at_its_line_before_a_row_is_read(sampling,
     assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
     assert re.match(rf"error: recipes/r\.yaml:5:\d+: {SAMPLINGS[sampling]}", capsys.readouterr().err)
     assert not Path(".trunkline", "store").exists()
+
+
+LIVES = {
+    "{task: one, start: 0.6, stop: 0.5}": r"tasks\.0\.stop: 0\.5 of the run is not after start, 0\.6",
+    "{task: one, min_share: 0.6, max_share: 0.5}": r"tasks\.0\.max_share: 0\.5 is below min_share",
+    "{task: one, max_share: 0.5}": r"tasks: their max_share add up to 0\.5, below 1",
+    "{task: one, patience: 0}": r"tasks\.0\.patience: must be above 0, found 0",
+    "{task: one, strat: 0.1}": r"tasks\.0\.strat: .*Did you mean 'start'",
+}
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_a_task_whose_life_can_not_be_ends_with_3_at_its_line_before_a_row_is_read(life, project, capsys):
+    Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("tasks: [one]", f"tasks: [{life}]"))
+    Path("tasks/one/rows.jsonl").write_text("no row is read")
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
+    assert re.match(rf"error: recipes/r\.yaml:4:\d+: {LIVES[life]}", capsys.readouterr().err)
+    assert not Path(".trunkline", "store").exists()
+
+
+def test_a_task_that_starts_when_no_other_is_there_ends_with_3(project, capsys):
+    Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("tasks: [one]", "tasks: [{task: one, start: 0.5}]"))
+    assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
+    assert "rates at step 1 must be at least 0, finite and not all 0" in capsys.readouterr().err
+
+
+def test_a_curriculum_by_a_column_that_rows_lack_or_that_is_no_number_is_refused(project, capsys):
+    for column, code, said in (
+        ("valeu", 4, "no column 'valeu'"),
+        ("other", 4, "says how hard rows are, and has no finite number"),
+    ):
+        sampling = f"sampling: {{kind: curriculum, by: {column}}}"
+        Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", sampling))
+        assert main(["train", "recipes/r.yaml", "--in-process"]) == code
+        assert said in capsys.readouterr().err
 
 
 WEIGHTINGS = {

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline.data import stream as streams
+from trunkline.data.order import Orders, philox
 from trunkline.data.stream import Stream, Unit
 from trunkline.errors import ConfigError, DataError
 from trunkline.sampling.base import Horizon
@@ -27,6 +31,62 @@ def stream(seed: int = 5, tokens_per_step: int = 90, groups: dict[str, int] | No
 
 def ids(units: list[Unit]) -> list[tuple[str, list[int]]]:
     return [(unit.task, unit.rows.tolist()) for unit in units]
+
+
+def one_by_one(flow: Stream, steps: int) -> list[list[tuple[str, list[int], list[int]]]]:
+    """What the stream draws, by the definition: a draw at a time, every order sorted out whole."""
+    cursors, found, pending, draws = dict.fromkeys(flow.names, 0), [], [], 0
+    for step in range(1, steps + 1):
+        rates = flow.sampler.rates(step)
+        chances = np.cumsum([rates[name] / flow.groups[name] for name in flow.names])
+        units, pending, room = pending, [], flow.tokens_per_step - sum(size for *_, size in pending)
+        while not pending:
+            block, offset = divmod(draws, 256)
+            uniform = (philox(flow.seed, "draw", block).random_raw(256)[offset] >> np.uint64(11)) * 2.0**-53
+            name = flow.names[int(np.searchsorted(chances, uniform * chances[-1], side="right"))]
+            places = range(cursors[name], cursors[name] + flow.groups[name])
+            count = len(flow.sizes[name])
+            turns = [place // count for place in places]
+            orders = {turn: np.argsort(philox(flow.seed, name, turn).random_raw(count), kind="stable") for turn in turns}
+            rows = [int(orders[turn][place % count]) for place, turn in zip(places, turns, strict=True)]
+            size = int(flow.sizes[name][rows].sum())
+            draws, cursors[name] = draws + 1, places.stop
+            (units if size <= room else pending).append((name, rows, turns, size))
+            room -= size
+        found.append([(name, rows, turns) for name, rows, turns, _ in units])
+    return found
+
+
+@pytest.mark.parametrize("settings", [{}, {"groups": {"c": 4, "a": 2}}, {"tokens_per_step": 5000}])
+def test_draws_decided_together_are_those_decided_one_by_one(settings: dict[str, Any]) -> None:
+    flow = stream(**settings)
+    fast = [[(u.task, u.rows.tolist(), u.passes.tolist()) for u in flow.next_step(step)] for step in range(1, 30)]
+    assert fast == one_by_one(stream(**settings), 29)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64, 1000])
+def test_a_network_s_order_has_every_row_once_and_another_in_each_turn(size: int) -> None:
+    def turn(number: int) -> list[int]:
+        orders = Orders(3, ["a"], [size], largest=0, page=7)
+        pages = [np.arange(start, min(start + 7, size)) for start in range(0, size, 7)]
+        same = [(np.zeros(len(page), int), np.full(len(page), number), page) for page in pages]
+        return [int(row) for places in same for row in orders.rows(*places)]
+
+    first, second = turn(0), turn(1)
+    assert sorted(first) == sorted(second) == list(range(size))
+    assert size < 5 or first != second != list(range(size))
+    if size == 1000:
+        assert abs(np.corrcoef(first, np.arange(size))[0, 1]) < 0.1  # 3 standard deviations
+
+
+def test_a_stream_over_tasks_too_large_to_sort_has_every_row_once_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "Orders", functools.partial(Orders, largest=20, page=8))
+    flow = stream(groups={"c": 4})
+    units = [unit for step in range(1, 90) for unit in flow.next_step(step)]
+    for name, size in (("a", 37), ("c", 53), ("b", 11)):
+        rows = [int(row) for unit in units if unit.task == name for row in unit.rows]
+        for start in range(0, len(rows) - size, size):
+            assert sorted(rows[start : start + size]) == list(range(size))
 
 
 def test_every_row_comes_once_before_any_comes_twice() -> None:

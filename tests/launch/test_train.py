@@ -227,6 +227,19 @@ def test_two_processes_never_train_one_run(finished: Path, recipe: Path) -> None
         RunLock(RunFolder(finished))
 
 
+def test_a_recipe_changed_since_the_run_was_started_is_shown_and_refused_unless_kept(finished: Path, recipe: Path) -> None:
+    command = [sys.executable, "-m", "trunkline", "train", str(recipe), "--in-process", "-s", "optim.warmup=0.06"]
+    environment = {**os.environ, "TRUNKLINE_CRASH_AT": "worker.in_step:8"}
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    kept = recipe.read_text()
+    recipe.write_text(f"# a comment\n{kept}".replace("steps: 20", "steps: 30"))
+    with pytest.raises(UsageError, match=r"train\.steps 20 -> 30\. A run keeps its recipe: .*--keep-recipe"):
+        trunkline.train(recipe, resume=True, in_process=True)
+    resumed = trunkline.train(recipe, resume=True, in_process=True, keep_recipe=True)
+    mine, theirs = weights(resumed.run), weights(finished)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
 def test_resume_says_what_there_is(recipe: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
         trunkline.train(recipe, resume=True, in_process=True)
@@ -279,3 +292,28 @@ def test_an_offline_tracker_run_holds_what_metrics_jsonl_holds(recipe: Path) -> 
     for record in lines(run / "metrics.jsonl"):
         for name in record.keys() - {"step", "time"}:
             assert f'"{name}"' in said, name
+
+
+def test_a_disk_without_room_for_a_checkpoint_costs_the_checkpoint_and_not_the_run(finished: Path, recipe: Path) -> None:
+    blocked = """
+import sys
+from pathlib import Path
+from trunkline import checkpoint
+from trunkline.cli.app import main
+write = checkpoint._write
+def refused(path, content):
+    if path.parent.name == ".step-00000010.tmp" and path.suffix == ".safetensors":
+        Path("/dev/full").write_bytes(content)
+    return write(path, content)
+checkpoint._write = refused
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", blocked, "train", str(recipe), "--in-process"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = (recipe.parent.parent / "outputs").iterdir()
+    (failed,) = [event for event in lines(run / "events.jsonl") if event["event"] == "checkpoint_failed"]
+    assert failed["step"] == 10 and "No space left" in str(failed["reason"]) and failed["newest"] == ["step-00000005"]
+    assert "checkpoint_failed" in done.stderr
+    mine, theirs = weights(run), weights(finished)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

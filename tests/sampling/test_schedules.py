@@ -188,6 +188,8 @@ def test_a_sampler_that_fits_is_made_before_sizes_are_known_and_checks_its_rates
         "explicit": {"rates": {"small": 1, "large": 2}},
         "expression": {"rates": {"small": "log(size - 50)", "large": "size"}},
         "sequential": {"phases": [{"tasks": ["small", "large"], "share": 1}]},
+        "gap": {"scores": {"small": 0.9, "large": 0.8}},
+        "mixture": {"mixtures": {"top": {"of": ["small", "large"]}}},
     }
     SAMPLERS.get(kind)(dict.fromkeys(SIZES, 1), Horizon(101, 400, dict.fromkeys(SIZES, 1.0)), **needed.get(kind, {}))
     make(kind, **needed.get(kind, {}))

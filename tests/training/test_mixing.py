@@ -6,12 +6,22 @@ import pytest
 import torch
 
 import laws
-from ranks import Ranks
+from ranks import RankError, Ranks
 from trunkline.registry import SAMPLERS, WEIGHTINGS, Registry
+from trunkline.sampling.life import Life
 
 SETTINGS = {"stage": 1, "tokens_per_pass": 80, "dropout": 0.1}
 MIXES = [*({"sampling": name} for name in laws.SAMPLINGS), *({"weighting": name} for name in laws.WEIGHTING_SETTINGS)]
-MOVING = [name for name in laws.SAMPLINGS if name not in ("proportional", "uniform", "temperature", "explicit", "unimax")]
+STILL = ("proportional", "uniform", "temperature", "explicit", "unimax")
+ADAPTIVE = ("mixture", "gap", "exp3", "ucb1")
+MOVING = [name for name in laws.SAMPLINGS if name not in (*STILL, *ADAPTIVE)]
+LIVES = {
+    "topic": Life(stop=0.5),
+    "score": Life(start=0.3, warmup=0.5),
+    "tags": Life(patience=1, returns=0.0),
+    "rank": Life(min_share=0.3),
+    "words": Life(max_share=0.2, patience=2),
+}
 STATEFUL = [name for name in laws.WEIGHTING_SETTINGS if name != "static"]
 
 
@@ -63,3 +73,28 @@ def test_a_resume_that_starts_the_schedule_again_is_rejected(two_ranks: Ranks, s
     settings = {"sampling": sampling, "fault": "step forgotten", **SETTINGS}
     resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **settings)
     assert resumed.rows != straight.rows[3:]
+
+
+@pytest.mark.parametrize("sampling", ADAPTIVE)
+def test_a_resume_that_forgets_what_the_sampler_learnt_is_rejected(two_ranks: Ranks, sampling: str) -> None:
+    straight, _ = two_ranks(laws.train, laws.STEPS, save_at=3, sampling=sampling, **SETTINGS)
+    settings = {"sampling": sampling, "fault": "sampler forgotten", **SETTINGS}
+    resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **settings)
+    assert resumed.rows != straight.rows[3:]
+
+
+def test_ranks_that_learn_from_scores_of_their_own_are_stopped(two_ranks: Ranks) -> None:
+    with pytest.raises(RankError, match="RanksDisagree: step 2: ranks hold different heads, counts"):
+        two_ranks(laws.train, 4, sampling="gap", stage=1, fault="verdicts of one rank")
+
+
+def test_tasks_that_come_and_go_resume_bit_equal_and_on_one_rank_see_the_same_rows(two_ranks: Ranks, one_rank: Ranks) -> None:
+    mix = {"sampling": "uniform", "lives": LIVES}
+    straight, _ = two_ranks(laws.train, laws.STEPS, save_at=3, **SETTINGS, **mix)
+    resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **SETTINGS, **mix)
+    assert resumed.rows == straight.rows[3:]
+    assert laws.bit_equal(resumed.state, straight.state)
+    (alone,) = one_rank(laws.train, laws.STEPS, **mix)
+    assert alone.rows == straight.rows
+    forgotten, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, fault="sampler forgotten", **SETTINGS, **mix)
+    assert forgotten.rows != straight.rows[3:]

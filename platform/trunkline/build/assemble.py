@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.optimization import make_passes, part_of
+from trunkline.build.mixing import make_stream, make_weighting
+from trunkline.build.optimization import make_passes
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
@@ -24,20 +26,23 @@ from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
-from trunkline.losses.base import Loss
 from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask
-from trunkline.registry import METRICS, OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
-from trunkline.sampling.base import Horizon, Sampler
+from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
 from trunkline.training.passes import Pass
 
+PRIMED = "trunk.safetensors"  # in a run's folder
+
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any."""
+    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any.
+
+    told: what the trunk said of its start.
+    """
 
     recipe: Recipe
     cards: dict[str, Card]
@@ -50,6 +55,7 @@ class Assembly:
     stream: Stream
     weighting: Weighting
     passes: Pass
+    told: dict[str, Any]
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
 
@@ -77,7 +83,8 @@ def assemble(run: Path) -> Assembly:
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
-    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    prepared = json.loads((run / "prepared.json").read_text())
+    splits = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
@@ -92,8 +99,9 @@ def assemble(run: Path) -> Assembly:
         if "validation" in splits[name]
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
+    start(model.trunk, run)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
-    stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes})
+    stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes}, {name: tables[name].rows for name in sizes})
     return Assembly(
         recipe=recipe,
         cards=cards,
@@ -106,69 +114,10 @@ def assemble(run: Path) -> Assembly:
         stream=stream,
         weighting=make_weighting(recipe, cards),
         passes=make_passes(recipe),
+        told=prepared.get("trunk", {}),
         make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
         documents=documents(run),
     )
-
-
-def make_stream(recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss]) -> Stream:
-    """sizes: tokens of each training row, per task that is drawn (guests ride along).
-
-    Raises ConfigError when sampling or a group does not fit.
-    """
-    settings = recipe.train
-    counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
-    sampler = make_sampler(recipe, counts, means)
-    with part_of(recipe, "sampling"):
-        sampler.check()
-    return Stream(
-        sizes,
-        sampler,
-        seed=recipe.seed,
-        tokens_per_step=settings.tokens_per_step,
-        unit_limit=settings.tokens_per_pass,
-        groups={name: loss.group for name, loss in losses.items()},
-        divisible={name for name, loss in losses.items() if loss.cached},
-    )
-
-
-def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
-    """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet."""
-    horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
-    with part_of(recipe, "sampling"):
-        sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
-    return sampler
-
-
-def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
-    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'.
-
-    Raises ConfigError for what the weighting refuses, and where tasks share rows whose gradients it would tell apart.
-    """
-    stated = {use.task: use.weight for use in recipe.tasks}
-    said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
-    weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
-    with part_of(recipe, "weighting"):
-        made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
-    guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
-    if made.needs_gram and guest is not None:
-        raise ConfigError(
-            f"weighting '{recipe.weighting.kind}' tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' "
-            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), or give each task rows of its own.",
-            where=recipe.where("weighting"),
-        )
-    return made
-
-
-def check_probes(recipe: Recipe, weighting: Weighting, trunk: Trunk) -> None:
-    """Raises ConfigError for a weighting that compares gradients on layers which the trunk does not name."""
-    if weighting.needs_gram and not trunk.probes:
-        raise ConfigError(
-            f"weighting '{recipe.weighting.kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
-            f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take a weighting that reads losses only, or "
-            "another trunk.",
-            where=recipe.where("weighting"),
-        )
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:
@@ -182,11 +131,27 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
+    return MultiTask(trunk, make_heads(cards, trunk, encodings))
+
+
+def start(trunk: Trunk, run: Path) -> None:
+    """What `prepare` found for the trunk beside its seed: vectors from a file, weights of words."""
+    if (run / PRIMED).is_file():
+        wrong = trunk.load_state_dict(safetensors.torch.load_file(run / PRIMED), strict=False).unexpected_keys
+        assert not wrong, f"{PRIMED} holds {wrong}, which this trunk does not have"
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
     return Table.of(StoredSplit.open(path).rows, encoding, host)
+
+
+def open_rows(run: Path) -> dict[str, np.ndarray]:
+    """Tokens of each training row of a prepared run, per task that is drawn."""
+    recipe, kept = load_recipe(run / "recipe.yaml"), cards_of(run / "cards")
+    cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
+    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    guests = owners(cards, "rows_of")
+    return {name: StoredSplit.open(splits[name]["train"]).sizes for name in cards if name not in guests}
 
 
 def precision(asked: str) -> str:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 
 from trunkline.batch import Batch, Weighting
+from trunkline.build.mixing import part_of
 from trunkline.config import Recipe
 from trunkline.errors import ConfigError
 from trunkline.losses.base import Loss
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import OPTIMIZERS, PASSES
+from trunkline.sampling.base import Sampler
 from trunkline.training.engine import check_stage
 from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
 from trunkline.training.passes import Pass
 from trunkline.training.perturbation import Rows, Shift
-
-PART_KEY = re.compile(r"((?:sampling|weighting|optim|engine|passes)(?:\.\w+)*):? ")
-
-
-@contextlib.contextmanager
-def part_of(recipe: Recipe, section: str) -> Iterator[None]:
-    """What a part refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
-    try:
-        yield
-    except ConfigError as error:
-        said = PART_KEY.match(error.message)
-        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else [section]
-        raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
 
 
 def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
@@ -73,15 +60,18 @@ def make_passes(recipe: Recipe) -> Pass:
     return made
 
 
-def check_passes(recipe: Recipe, weighting: Weighting, losses: Mapping[str, Loss], model: MultiTask, batch: Batch) -> None:
+def check_passes(
+    recipe: Recipe, weighting: Weighting, sampler: Sampler, losses: Mapping[str, Loss], model: MultiTask, batch: Batch
+) -> None:
     """Raises ConfigError for what can not go together with passes over moved embeddings. batch: any, to read the trunk once."""
     passes, kind, where = make_passes(recipe), recipe.passes.kind, recipe.where("passes")
     if passes.plain:
         return
-    if weighting.needs_gram:
+    if weighting.needs_gram or sampler.needs_gram:
+        who = f"weighting '{recipe.weighting.kind}'" if weighting.needs_gram else f"sampling '{recipe.sampling.kind}'"
         raise ConfigError(
-            f"passes '{kind}' go over a micro-batch more than once, and weighting '{recipe.weighting.kind}' takes the tasks' "
-            "gradients from its one backward. Take plain passes, or a weighting that reads losses only (uncertainty, dwa, famo).",
+            f"passes '{kind}' go over a micro-batch more than once, and {who} takes the tasks' gradients from its one backward. "
+            "Take plain passes, or one that reads losses only (such as weighting uncertainty, dwa or famo).",
             where=where,
         )
     cached = [name for name, loss in losses.items() if loss.cached]

@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from trunkline import durable
 from trunkline.batch import Batch
-from trunkline.build.assemble import check_probes, make_model, make_sampler, make_stream, make_weighting
+from trunkline.build.assemble import PRIMED, make_model
+from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.optimization import check_optimizer, check_passes
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
+from trunkline.build.words import check_tokenizer, told, words_of
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
@@ -32,6 +35,7 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.losses.base import Loss
+from trunkline.models.base import Primed
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -101,10 +105,12 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)
     hosts = [name for name in cards if name not in owners(cards, "rows_of")]
-    make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    sampler = make_sampler(recipe, dict.fromkeys(hosts, 1), dict.fromkeys(hosts, 1.0))
+    check_sampler(recipe, sampler, cards)
     weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
     tokenizer = run_tokenizer(recipe, cards, sources, store, say)
+    check_tokenizer(recipe, tokenizer)
     encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     adopt_all(encodings, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
@@ -113,10 +119,10 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
-    check_probes(recipe, weighting, model.trunk)
+    check_probes(recipe, weighting, sampler, model.trunk)
     check_optimizer(recipe, model)
     _try_losses(model, losses, encodings, cards)
-    check_passes(recipe, weighting, losses, model, _dummies(losses, encodings))
+    check_passes(recipe, weighting, sampler, losses, model, _dummies(losses, encodings))
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
     jobs = [
@@ -126,7 +132,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
             split,
             encodings[name],
             reading(card),
-            extras(card, encodings[name], split),
+            extras(card, encodings[name], split, column_of(sampler)),
             beside.get(name, ()),
         )
         for name, card in cards.items()
@@ -143,10 +149,13 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _say_quarantined(jobs, stored, say)
     _say_unseen(jobs, stored, say)
     _check_leaks(drawn, say)
-    sizes = {job.name: split.sizes for job, split in drawn if job.split == "train"}
-    make_stream(recipe, sizes, {name: losses[name] for name in sizes})
+    rows = {job.name: split.rows for job, split in drawn if job.split == "train"}
+    make_stream(recipe, {name: own.tokens.lengths for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
+    primed = model.trunk.prime(words_of(tokenizer, drawn, recipe.seed))
+    for line in told(primed.told):
+        say(line)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
-    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
+    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
 
 
 def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:
@@ -239,6 +248,7 @@ def _write_run(
     encodings: Mapping[str, Encoding],
     jobs: list[SplitJob],
     stored: list[StoredSplit],
+    primed: Primed,
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
     for card in {one.whole.name: one.whole for task in cards.values() for one in (task.host, task)}.values():
@@ -254,5 +264,8 @@ def _write_run(
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):
         splits.setdefault(job.name, {})[job.split] = str(split.path.resolve())
-    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits}
+    if primed.tensors:
+        safetensors.torch.save_file(primed.tensors, run / PRIMED)
+    start = {"trunk": primed.told} if primed.told else {}
+    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits, **start}
     durable.replace(run / "prepared.json", json.dumps(prepared, indent=1))

@@ -14,13 +14,14 @@ import numpy as np
 from trunkline.batch import ROW_WEIGHT
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import Intake, said
-from trunkline.data.partial import TEACHER, TEACHER_COLUMN, Extra, row_weights
+from trunkline.data.partial import DIFFICULTY, TEACHER, TEACHER_COLUMN, Extra, difficulties, row_weights
 from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
 from trunkline.data.sources.grouped import Grouped
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
 from trunkline.metrics.base import Metric
+from trunkline.models.pooling import Mix
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, SOURCES
 from trunkline.tasks.card import Card, check_parts, load_card
 from trunkline.tasks.catalog import Catalog
@@ -79,9 +80,12 @@ def reading(card: Card) -> Reading:
     )
 
 
-def extras(card: Card, encoding: Encoding, split: str) -> tuple[Extra, ...]:
-    """The columns that become targets beside the encoding's: the rows' weights, and for training a teacher's scores."""
+def extras(card: Card, encoding: Encoding, split: str, difficulty: str | None = None) -> tuple[Extra, ...]:
+    """The columns that become targets beside the encoding's: the rows' weights, and for training a teacher's scores and
+    `difficulty`, the column that the recipe's curriculum goes by."""
     found = [] if card.row_weight is None else [Extra(ROW_WEIGHT, card.row_weight, row_weights)]
+    if difficulty is not None and split == "train":
+        found.append(Extra(DIFFICULTY, difficulty, difficulties))
     if card.teacher is not None and split == "train":
         form = card.teacher.form
         read = functools.partial(encoding.teacher_scores, form=form)
@@ -101,12 +105,13 @@ def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) ->
     return encoding
 
 
-def make_head(card: Card, width: int, encoding: Encoding) -> Head:
-    """The head as the card, the encoding and the loss want it."""
+def make_head(card: Card, width: int, encoding: Encoding, num_layers: int = 1) -> Head:
+    """The head as the card, the encoding and the loss want it. num_layers: of the trunk, for a head that mixes them."""
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with placed(card, "head"):
         head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **_asked(card, encoding), **given)
+    head.mix = Mix(num_layers) if card.head_arguments.get("layer_mix", False) else None
     return head
 
 

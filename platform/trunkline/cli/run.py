@@ -33,6 +33,9 @@ def train(
         str | None, typer.Argument(help="With --resume: which run, by default the newest unfinished.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    keep_recipe: Annotated[
+        bool, typer.Option("--keep-recipe", help="With --resume: go on though the recipe file has changed since.")
+    ] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
     as_json: AsJson = False,
@@ -44,7 +47,14 @@ def train(
     if run_id is not None and not resume:
         raise UsageError(f"'{run_id}' is no recipe to train. To go on with a run: trunkline train {recipe} --resume {run_id}.")
     result = run(
-        recipe, overrides=override or [], resume=run_id or resume, in_process=in_process, outputs=outputs, say=note, show=True
+        recipe,
+        overrides=override or [],
+        resume=run_id or resume,
+        keep_recipe=keep_recipe,
+        in_process=in_process,
+        outputs=outputs,
+        say=note,
+        show=True,
     )
     if as_json:
         json_data({"run": str(result.run), "model": str(result.model), "tasks": result.tasks})

@@ -14,6 +14,7 @@ from trunkline.data.encoding.scores import number
 from trunkline.data.rows import Rows, amid
 from trunkline.data.sources.base import Chunk
 
+DIFFICULTY: Final = "difficulty"
 TEACHER: Final = "teacher"
 TEACHER_COLUMN: Final = "a teacher's scores"  # of a model; no column of a file is called so
 
@@ -65,3 +66,12 @@ def row_weights(column: str, values: Sequence[Any], where: Where) -> np.ndarray:
     if len(bad):
         refuse(column, "has row weights that are no finite number from 0 up", bad.tolist(), values, where, "Mend or drop them.")
     return numbers.astype(np.float32)
+
+
+def difficulties(column: str, values: Sequence[Any], where: Where) -> np.ndarray:
+    """How hard rows are, float64 [n]. Raises DataError that shows the first values that are no finite number."""
+    numbers = np.array([number(value) for value in values], np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        refuse(column, "says how hard rows are, and has no finite number", bad.tolist(), values, where, "Mend or drop them.")
+    return numbers

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from trunkline.batch import Verdict
 from trunkline.build.assemble import Assembly
 from trunkline.evaluate import baseline, evaluate, skill
+from trunkline.registry import METRICS
 
 EVALUATED_ROWS = 4000  # of a split during training; the whole split is `trunkline evaluate`'s
 LOWEST = -1e300  # JSON knows no infinity
@@ -20,17 +22,17 @@ LOWEST = -1e300  # JSON knows no infinity
 class Judge:
     """Measures every task on the first rows of its validation split; remembers the latest figures and the best step.
 
-    gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved.
+    gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved; best_tasks: the same
+    for each task, by its own skill.
     """
 
     def __init__(self, built: Assembly, *, rank: int, world: int, gather: Callable[[Any], list[Any]]) -> None:
         self.built, self.rank, self.world, self.gather = built, rank, world, gather
         self.best: dict[str, float] = {"step": 0, "score": LOWEST}
+        self.best_tasks: dict[str, dict[str, float]] = {}
         self.latest: dict[str, float] = {}
+        self.verdicts: dict[str, Verdict] = {}
         self.step = 0
-        self.baselines = {
-            judged.name: baseline(judged, built.tables[judged.name], limit=EVALUATED_ROWS) for judged in built.judged
-        }
 
     @functools.cached_property
     def baselines(self) -> dict[str, dict[str, float]]:
@@ -41,7 +43,7 @@ class Judge:
     def evaluate(self, step: int, device: torch.device) -> Mapping[str, float]:
         """Collective. `eval/<task>/<metric>`, and `eval/skill`: the mean share of the way from baseline to perfect."""
         figures: dict[str, float] = {}
-        skills = []
+        verdicts: dict[str, Verdict] = {}
         for judged in self.built.judged:
             found = evaluate(
                 self.built.model,
@@ -55,17 +57,29 @@ class Judge:
             )
             figures |= {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
             headline = next(iter(judged.metrics))
-            skills.append(skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name]))
-        if skills:
-            figures["eval/skill"] = sum(skills) / len(skills)
+            gained = skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name])
+            verdicts[judged.name] = Verdict(found[headline], gained, METRICS.get(headline).higher_is_better)
+        if verdicts:
+            figures["eval/skill"] = sum(verdict.skill for verdict in verdicts.values()) / len(verdicts)
+        # Ranks add up in orders of their own; what samplers decide from must be equal to the last bit.
+        self.verdicts = self.gather(verdicts)[0]
         self.latest, self.step = figures, step
         return figures
 
-    def saved(self, step: int) -> None:
-        """A checkpoint of this step is being written: it is the best if it was just measured so."""
+    def best_with(self, step: int) -> dict[str, float]:
+        """What `best` is once a checkpoint of this step stands: this one if it was just measured so."""
         score = self.latest.get("eval/skill", LOWEST)
-        if self.step == step and score > self.best["score"]:
-            self.best = {"step": step, "score": score}
+        return {"step": step, "score": score} if self.step == step and score > self.best["score"] else self.best
+
+    def best_tasks_with(self, step: int) -> dict[str, dict[str, float]]:
+        """What `best_tasks` is once a checkpoint of this step stands."""
+        now = self.verdicts if self.step == step else {}
+        better = {
+            name: {"step": step, "score": verdict.skill}
+            for name, verdict in now.items()
+            if verdict.skill > self.best_tasks.get(name, {"score": LOWEST})["score"]
+        }
+        return {**self.best_tasks, **better}
 
     def table(self, run: Path) -> list[dict[str, Any]]:
         """A mapping per task: task, kind, rows, metric (the headline), baseline, value, skill, learned, metrics.

@@ -16,7 +16,7 @@ from trunkline.build.prepare import prepare, project_folder
 from trunkline.config import Recipe, load_recipe
 from trunkline.errors import Stopped, UsageError
 from trunkline.launch.ray_train import embedded_ray, run_with_ray
-from trunkline.launch.runs import RunFolder, RunLock, find_run, new_run
+from trunkline.launch.runs import RunFolder, RunLock, check_unchanged, find_run, new_run
 from trunkline.launch.signals import Signals
 
 
@@ -34,6 +34,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     resume: bool | str = False,
+    keep_recipe: bool = False,
     in_process: bool = False,
     outputs: str | Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -46,11 +47,13 @@ def train(
     if resume and overrides:
         raise UsageError("a resumed run keeps its recipe: -s and --resume do not go together. Start a new run to change it.")
     kept = find_run(place, resume if isinstance(resume, str) else None, path) if resume else None
+    if kept and not keep_recipe:
+        check_unchanged(kept, path)
     stated = load_recipe(kept.recipe) if kept else load_recipe(path, overrides)
     in_process = in_process or stated.workers.count == 0
     if in_process and stated.workers.count > 1:
         tell(f"training in this process alone: workers.count {stated.workers.count} is not used")
-    run = kept or _prepared(stated, path, place, tell)
+    run = kept or _prepared(stated, path, overrides, place, tell)
     with RunLock(run):
         if run.finished:
             tell(f"run {run.run_id} is finished already")
@@ -66,9 +69,9 @@ def train(
     return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
 
 
-def _prepared(recipe: Recipe, path: Path, outputs: Path, tell: Callable[[str], None]) -> RunFolder:
+def _prepared(recipe: Recipe, path: Path, overrides: Sequence[str], outputs: Path, tell: Callable[[str], None]) -> RunFolder:
     """A new run folder; nothing is left of it if the recipe, a card or the data is wrong."""
-    run = new_run(outputs, path)
+    run = new_run(outputs, path, overrides)
     try:
         prepare(recipe, run.path, project_folder(path) / ".trunkline" / "store", tell)
     except BaseException:
@@ -95,6 +98,7 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
     )
     if show:
         watcher.start()
+    _remove(run.stacks)
     try:
         if in_process:
             asked = threading.Event()

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.config import Recipe
-from trunkline.errors import EnvironmentProblem, TrunklineError
+from trunkline.errors import EnvironmentProblem, Hung, TrunklineError
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.signals import ASKED, TRAINING
+from trunkline.launch.watchdog import verdict
 from trunkline.monitor.jsonl import Jsonl
 
 WATCH_S = 0.25
@@ -61,7 +62,7 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
     """Trains the prepared run on `recipe.workers.count` workers of the Ray that is up; returns when it is finished.
 
     A lost worker is replaced: a new attempt goes on from the newest checkpoint, up to `RESTARTS` times. A TrunklineError of
-    a worker is raised as itself, after no retry: a wrong recipe stays wrong.
+    a worker is raised as itself, after no retry: a wrong recipe stays wrong. So is Hung, when a rank made no progress.
     """
     for attempt in range(RESTARTS + 1):
         try:
@@ -69,6 +70,8 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
                 aside.submit(_trainer(run, recipe).fit).result()
             return
         except Exception as error:
+            if said := verdict(run.stacks):
+                raise Hung(said) from error
             cause = _cause(error)
             if isinstance(cause, TrunklineError) or attempt == RESTARTS:
                 raise cause from error
@@ -88,7 +91,7 @@ def _trainer(run: RunFolder, recipe: Recipe) -> Any:
     return TorchTrainer(
         in_worker,
         train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
-        torch_config=ListeningConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=600),
+        torch_config=ListeningConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=round(recipe.train.hang_s) + 600),
         scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=each),
         run_config=RunConfig(
             name=f"{run.run_id}-a{_attempt(run)}",

@@ -6,10 +6,12 @@ import datetime
 import json
 import re
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trunkline.config import Recipe, load_recipe
 from trunkline.errors import ClusterError, UsageError, nearest
 
 
@@ -61,6 +63,11 @@ class RunFolder:
         return self.path / "stop"
 
     @property
+    def stacks(self) -> Path:
+        """Where all ranks stood when one of them made no progress."""
+        return self.path / "stacks"
+
+    @property
     def finished(self) -> bool:
         return self.result.is_file()
 
@@ -73,14 +80,19 @@ class RunFolder:
         return found
 
 
-def new_run(outputs: Path, recipe: Path) -> RunFolder:
+def new_run(outputs: Path, recipe: Path, overrides: Sequence[str] = ()) -> RunFolder:
     """A fresh folder named `<recipe, at most 20>-<yymmddhhmmss>-<4 hex>`, a DNS-1035 label."""
     stem = re.sub(r"[^a-z0-9]+", "-", recipe.stem.lower()).strip("-")[:20].strip("-") or "run"
     stem = stem if stem[0].isalpha() else f"r{stem}"[:20]
     now = datetime.datetime.now(datetime.UTC)
     folder = RunFolder(outputs / f"{stem}-{now:%y%m%d%H%M%S}-{secrets.token_hex(2)}")
     folder.path.mkdir(parents=True)
-    facts = {"schema_version": 1, "recipe": str(recipe.resolve()), "started": now.isoformat(timespec="seconds")}
+    facts = {
+        "schema_version": 1,
+        "recipe": str(recipe.resolve()),
+        "overrides": list(overrides),
+        "started": now.isoformat(timespec="seconds"),
+    }
     (folder.path / "run.json").write_text(json.dumps(facts, indent=1))
     return folder
 
@@ -104,6 +116,39 @@ def find_run(outputs: Path, run_id: str | None, recipe: Path | None) -> RunFolde
         if same and not run.finished and run.prepared.is_file():
             return run
     raise UsageError(f"nothing to resume: no unfinished run of {recipe} in {outputs}. Start one without --resume.")
+
+
+def check_unchanged(run: RunFolder, recipe: Path) -> None:
+    """Raises UsageError if the recipe's file now says something else than the run that was started from it.
+
+    A file that is gone, or another one than the run's, says nothing. Whoever changed it to go on differently would otherwise
+    wait for a change that never comes.
+    """
+    facts = run.facts()
+    if "overrides" not in facts or facts["recipe"] != str(recipe.resolve()) or not recipe.is_file():
+        return
+    before, now = load_recipe(run.recipe), load_recipe(recipe, facts["overrides"])
+    changes = list(_changes(_stated(before), _stated(now)))
+    if changes:
+        shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
+        raise UsageError(
+            f"changed since run {run.run_id} was started: {shown}. A run keeps its recipe: go on with that by --keep-recipe, or "
+            "start a new run with the change by leaving --resume out.",
+            where=str(recipe),
+        )
+
+
+def _stated(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"catalog"})  # a run has cards of its own
+
+
+def _changes(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    """`train.steps 100 -> 200`, one for each place that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*before, *now)):
+            yield from _changes(before.get(key), now.get(key), f"{place}.{key}" if place else str(key))
+    elif before != now:
+        yield f"{place} {json.dumps(before)} -> {json.dumps(now)}"
 
 
 class RunLock:

@@ -21,6 +21,7 @@ from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
 from trunkline.launch.runs import RunFolder
+from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
@@ -56,6 +57,7 @@ class Worker:
         self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.built = assemble(folder.path)
         self.recipe = self.built.recipe
+        self.watchdog = Watchdog(folder.stacks, self.rank, self.recipe.train.hang_s)
         self.judge = Judge(self.built, rank=self.rank, world=self.world, gather=gather)
 
     def run(self) -> None:
@@ -73,8 +75,9 @@ class Worker:
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=restored is not None, **facts)
         try:
-            self._train(progress)
-            self._finish(progress)
+            with self.watchdog.watching():
+                self._train(progress)
+                self._finish(progress)
         except Diverged as error:
             self.monitor.close(failed=True)
             raise Diverged(f"{error.message} {self._way_on()}") from error
@@ -106,6 +109,7 @@ class Worker:
             schedule=make_schedule(self.recipe),
             monitor=self.monitor,
             evaluate=self._evaluate,
+            verdicts=lambda: self.judge.verdicts,
             save=self._save,
             record=self._record,
             asked=self.asked,
@@ -115,6 +119,7 @@ class Worker:
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
         """Of the moving average where there is one, for it is what is written in the end."""
+        self.watchdog.alive(f"evaluation after step {step}")
         with self.average.in_place() if self.average else contextlib.nullcontext():
             return self.judge.evaluate(step, self.engine.device)
 
@@ -122,7 +127,12 @@ class Worker:
         """Parameters go into the model before the engine takes hold of it, moments after (`_restore`)."""
         model = self.built.model
         if entries:
-            model.load_state_dict({name: entry["param"] for name, entry in entries.items()}, strict=True)
+            # A checkpoint holds what is trained; what is not stays as the run's start made it.
+            still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+            still |= {name for name, _ in model.named_buffers()}
+            kept = {name: value for name, value in model.state_dict().items() if name in still}
+            model.load_state_dict({**kept, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
+        self.frozen = {n: p.detach().cpu().clone() for n, p in model.named_parameters() if not p.requires_grad}
         return Engine(
             self.built.objective,
             model,
@@ -141,6 +151,7 @@ class Worker:
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
+        self.judge.best_tasks = restored.state.get("best_tasks", {})
         skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
         return Progress(restored.step, int(restored.state["tokens"]), skipped)
 
@@ -168,8 +179,13 @@ class Worker:
         )
         return Group([jsonl, wandb])
 
-    def _save(self, progress: Progress) -> None:
-        self.judge.saved(progress.step)
+    def _save(self, progress: Progress) -> bool:
+        """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+        self.watchdog.alive(f"checkpoint of step {progress.step}")
+        best, best_tasks = self.judge.best_with(progress.step), self.judge.best_tasks_with(progress.step)
+        keep = {int(best["step"])}
+        if self.recipe.train.keep_best == "tasks":
+            keep |= {int(own["step"]) for own in best_tasks.values()}
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self._state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
@@ -179,13 +195,22 @@ class Worker:
             "skipped": dataclasses.asdict(progress.skipped),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
-            "best": self.judge.best,
+            "best": best,
+            "best_tasks": best_tasks,
+            "keep": sorted(keep),
         }
         root, files = self.folder.checkpoints, self.built.documents
-        path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        try:
+            path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+        except OSError as error:
+            stands = [kept.name for kept in checkpoint.committed(root)[:1]]
+            self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
+            return False
+        self.judge.best, self.judge.best_tasks = best, best_tasks
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, [int(self.judge.best["step"])])
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, keep)
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
+        return True
 
     def _state(self, keep: Callable[[str], bool]) -> Entries:
         """By name: parameter, moments, step count, and `ema` where the average is kept. Collective."""
@@ -195,6 +220,7 @@ class Worker:
         return state
 
     def _record(self, packs: Step) -> None:
+        self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
             with self.folder.rows.open("a") as file:
                 file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
@@ -211,12 +237,15 @@ class Worker:
 
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
+        self.watchdog.alive("writing the model")
         state = self._state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
-            parameters = {name: entry["ema" if self.average else "param"] for name, entry in state.items()}
+            trained = {name: entry["ema" if self.average else "param"] for name, entry in state.items()}
+            parameters = {**self.frozen, **trained}
             write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
+            result["best_tasks"] = self.judge.best_tasks
             counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
             durable.replace(self.folder.result, json.dumps({**result, **counted}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)

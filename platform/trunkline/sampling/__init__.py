@@ -10,4 +10,10 @@ SAMPLERS = {
     "expression": "expression",
     "sequential": "sequential",
     "round_robin": "round_robin",
+    "block": "block",
+    "curriculum": "curriculum",
+    "mixture": "mixture",
+    "gap": "gap",
+    "exp3": "bandit",
+    "ucb1": "bandit",
 }

@@ -8,6 +8,22 @@ import torch
 from torch import Tensor
 
 
+def alignment(tasks: Sequence[str], gram: Tensor) -> dict[str, float]:
+    """The cosine of each task's gradient with the sum of the others'; of those that have one, where two have.
+
+    gram: inner products [T, T] of a step.
+    """
+    norms = gram.diagonal()
+    seen = (torch.isfinite(norms) & (norms > 0)).nonzero().flatten()
+    if len(seen) < 2:
+        return {}
+    own = gram[seen][:, seen]
+    along = own.sum(1) - own.diagonal()  # of each with the sum of the others
+    others = (own.sum() - 2 * own.sum(1) + own.diagonal()).clamp(min=1e-30).sqrt()
+    cosines = (along / (others * own.diagonal().sqrt())).clamp(-1, 1)
+    return {tasks[number]: cosine for number, cosine in zip(seen.tolist(), cosines.tolist(), strict=True)}
+
+
 class Interference:
     """Means over the steps since the last reading, from the Gram matrices that a weighting asked for anyway.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trunkline.batch import Monitor, Weighting
+from trunkline.batch import Monitor, Verdict, Weighting
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
@@ -15,7 +15,7 @@ from trunkline.errors import Stopped
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
-from trunkline.training.interference import Interference
+from trunkline.training.interference import Interference, alignment
 from trunkline.training.optim import Schedule, set_learning_rates
 from trunkline.training.passes import Pass
 from trunkline.training.step import PLAIN, Observed, run_step
@@ -56,7 +56,8 @@ def train(
     schedule: Schedule,
     monitor: Monitor,
     evaluate: Callable[[int], Mapping[str, float]],
-    save: Callable[[Progress], None],
+    verdicts: Callable[[], Mapping[str, Verdict]],
+    save: Callable[[Progress], bool],
     record: Callable[[Step], None],
     asked: Callable[[], bool],
     average: Average | None = None,
@@ -66,9 +67,9 @@ def train(
 
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
-    evaluate, save: collective; evaluate returns what to log. record: called with every step's rows before it is trained on.
-    asked: whether this rank was asked to stop. average: of the parameters, kept up with them. passes: over a
-    micro-batch.
+    evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
+    whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
+    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch.
     """
     clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
@@ -79,7 +80,8 @@ def train(
         record(packs)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         used = weighting.coefficients()
-        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), passes=passes)
+        watch = stream.sampler.needs_gram
+        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes)
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
@@ -87,19 +89,23 @@ def train(
             average.update(step)
         if observed.gram is not None:
             interference.see(observed.gram)
+            if watch:
+                stream.sampler.align(alignment(list(tables), observed.gram))
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            seen = {**figures(packs, observed, used.tolist()), **interference.read()}
+            seen = {**figures(packs, observed, used.tolist()), **interference.read(), **stream.account()}
             monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
+            stream.sampler.judge(verdicts())
             clock.paused()
         if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
-            save(progress)
+            saved = save(progress)
             clock.paused()
         if observed.stop and step < plan.steps:
             monitor.event("stopped", step=step)
-            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} with a checkpoint.")
+            how = "with a checkpoint" if saved else "without one: the disk refused it, see events.jsonl"
+            raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} {how}.")
 
 
 class Clock:

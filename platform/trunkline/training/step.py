@@ -13,6 +13,7 @@ from torch import Tensor
 from trunkline.batch import Weighting
 from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
+from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
 from trunkline.training.gram import Probe
@@ -29,7 +30,7 @@ class Observed:
 
     losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
     gradient are numbers; if not, the step was left out. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
-    the tasks' gradients, where the weighting asked for it and the step was taken.
+    the tasks' gradients, where the weighting or the sampler asked for it and the step was taken.
     """
 
     losses: Tensor
@@ -44,7 +45,14 @@ class RanksDisagree(TrunklineError):
 
 
 def run_step(
-    engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False, passes: Pass = PLAIN
+    engine: Engine,
+    packs: Step,
+    weighting: Weighting,
+    *,
+    seed: int,
+    stop: bool = False,
+    watch: bool = False,
+    passes: Pass = PLAIN,
 ) -> Observed:
     """The passes over every micro-batch (`passes.py`), one optimizer step, then the weighting observes.
 
@@ -53,14 +61,18 @@ def run_step(
     step count or weighting changes (`guards.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
-    gradients are plain sums: no division by ranks or micro-batches is left to do.
+    gradients are plain sums: no division by ranks or micro-batches is left to do. watch: the tasks' gradients are compared
+    even if the weighting does not ask for it.
     """
     agree(packs)
+    if engine.stage < 3:  # stage 3 holds every weight once
+        replicas.compare(engine.parameters, packs.step)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
     carried = coefficients.float().to(engine.device) * engine.world
-    probe = Probe(engine.module.trunk, len(packs.counts)) if weighting.needs_gram else None
+    weighed = weighting.needs_gram
+    probe = Probe(engine.module.trunk, len(packs.counts)) if weighed or watch else None
     last = len(packs.batches) - 1
     known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
     for micro, batch in enumerate(packs.batches):
@@ -76,7 +88,7 @@ def run_step(
         engine.drop()
         return observed
     engine.step()
-    if gram is not None:
+    if gram is not None and weighed:
         weighting.see(gram)
     weighting.observe(observed.losses, observed.present)
     return observed

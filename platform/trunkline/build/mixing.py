@@ -1,0 +1,156 @@
+"""How much of each task, and how their losses combine: the recipe's `sampling`, `weighting` and the lives of its tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from trunkline.batch import Weighting
+from trunkline.config import Recipe, TaskUse
+from trunkline.data.partial import DIFFICULTY
+from trunkline.data.rows import Rows
+from trunkline.data.stream import Stream
+from trunkline.errors import ConfigError
+from trunkline.losses.base import Loss
+from trunkline.models.base import Trunk
+from trunkline.registry import SAMPLERS, WEIGHTINGS
+from trunkline.sampling.base import Horizon, Sampler
+from trunkline.sampling.life import Life, Lives
+from trunkline.tasks.card import Card
+from trunkline.tasks.sharing import owners
+
+PART_KEY = re.compile(r"((?:sampling|weighting|tasks|optim|engine|passes)(?:\.\w+)*):? ")
+LENGTH = "length"
+
+
+def make_stream(
+    recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss], rows: Mapping[str, Rows] | None = None
+) -> Stream:
+    """sizes: tokens of each training row, per task that is drawn (guests ride along). rows: where a curriculum's column is.
+
+    Raises ConfigError when sampling or a group does not fit.
+    """
+    settings = recipe.train
+    counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
+    sampler = make_sampler(recipe, counts, means)
+    with part_of(recipe, "sampling"):
+        sampler.check()
+    return Stream(
+        sizes,
+        sampler,
+        seed=recipe.seed,
+        tokens_per_step=settings.tokens_per_step,
+        unit_limit=settings.tokens_per_pass,
+        groups={name: loss.group for name, loss in losses.items()},
+        divisible={name for name, loss in losses.items() if loss.cached},
+        difficulty=_difficulty(sampler, sizes, rows or {}),
+    )
+
+
+def make_sampler(recipe: Recipe, counts: Mapping[str, int], row_tokens: Mapping[str, float]) -> Sampler:
+    """counts, row_tokens: rows of each task's training split and mean tokens of one; 1 where they are not known yet.
+
+    Raises ConfigError for what the sampler or a task's life refuses, and for a life of a task that is not drawn.
+    """
+    horizon = Horizon(recipe.train.steps, recipe.train.tokens_per_step, dict(row_tokens))
+    with part_of(recipe, "sampling"):
+        sampler: Sampler = SAMPLERS.get(recipe.sampling.kind)(counts, horizon, **recipe.sampling.arguments)
+    lives: dict[str, Life] = {}
+    for number, use in enumerate(recipe.tasks):
+        stated = use.life()
+        if not stated:
+            continue
+        drawn = _drawn(use, recipe, counts)
+        if not drawn:
+            where = recipe.where("tasks", number, next(iter(stated)))
+            raise ConfigError(f"task '{use.task}' is not drawn: it learns from another's rows. Say it there.", where=where)
+        life = Life(**stated)
+        try:
+            life.check()
+        except ConfigError as error:
+            key, _, said = error.message.partition(": ")
+            raise ConfigError(said, where=recipe.where("tasks", number, key)) from error
+        lives |= dict.fromkeys(drawn, life)
+    with part_of(recipe, "tasks"):
+        return Lives(sampler, lives) if lives else sampler
+
+
+def _drawn(use: TaskUse, recipe: Recipe, counts: Mapping[str, int]) -> list[str]:
+    """The tasks whose rows are drawn for an entry of the recipe: itself, or the first part of a joint one."""
+    others = {other.task for other in recipe.tasks}
+    parts = [name for name in counts if name.startswith(f"{use.task}_") and name not in others]
+    return [use.task] if use.task in counts else parts
+
+
+def _difficulty(sampler: Sampler, sizes: Mapping[str, np.ndarray], rows: Mapping[str, Rows]) -> dict[str, np.ndarray] | None:
+    if sampler.difficulty is None:
+        return None
+    if sampler.difficulty == LENGTH:
+        return dict(sizes)
+    found = {name: own.targets[DIFFICULTY] for name, own in rows.items()}
+    assert all(isinstance(value, np.ndarray) for value in found.values())
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def column_of(sampler: Sampler) -> str | None:
+    """The column of every task's rows that the sampler goes by."""
+    return None if sampler.difficulty in (None, LENGTH) else sampler.difficulty
+
+
+def check_sampler(recipe: Recipe, sampler: Sampler, cards: Mapping[str, Card]) -> None:
+    """Raises ConfigError where tasks share rows and the sampler would tell them apart: by gradients, or by a column of rows of
+    which some have no label."""
+    guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
+    if guest is not None and (sampler.needs_gram or column_of(sampler) is not None):
+        what = "the tasks' gradients" if sampler.needs_gram else f"the column '{column_of(sampler)}' of rows"
+        raise ConfigError(
+            f"sampling '{recipe.sampling.kind}' goes by {what}, and '{guest}' and '{host}' share rows. Take another reward or "
+            "measure, or give each task rows of its own.",
+            where=recipe.where("sampling"),
+        )
+
+
+@contextlib.contextmanager
+def part_of(recipe: Recipe, section: str) -> Iterator[None]:
+    """What a part refuses is told with its place in the recipe: `sampling.rates.a: ...` stands at that key."""
+    try:
+        yield
+    except ConfigError as error:
+        said = PART_KEY.match(error.message)
+        route = [int(step) if step.isdigit() else step for step in said[1].split(".")] if said else [section]
+        raise type(error)(error.message[said.end() if said else 0 :], where=recipe.where(*route)) from error
+
+
+def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
+    """The recipe's weight of a task goes before its card's; that of a joint task is each of its parts'.
+
+    Raises ConfigError for what the weighting refuses, and where tasks share rows whose gradients it would tell apart.
+    """
+    stated = {use.task: use.weight for use in recipe.tasks}
+    said = {name: stated.get(name, stated.get(card.whole.name)) for name, card in cards.items()}
+    weights = [cards[name].weight if weight is None else weight for name, weight in said.items()]
+    with part_of(recipe, "weighting"):
+        made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
+    guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
+    if made.needs_gram and guest is not None:
+        raise ConfigError(
+            f"weighting '{recipe.weighting.kind}' tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' "
+            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), or give each task rows of its own.",
+            where=recipe.where("weighting"),
+        )
+    return made
+
+
+def check_probes(recipe: Recipe, weighting: Weighting, sampler: Sampler, trunk: Trunk) -> None:
+    """Raises ConfigError for a weighting or a sampler that compares gradients on layers which the trunk does not name."""
+    for section, part, kind in (("weighting", weighting, recipe.weighting.kind), ("sampling", sampler, recipe.sampling.kind)):
+        if part.needs_gram and not trunk.probes:
+            raise ConfigError(
+                f"{section} '{kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
+                f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take one that reads losses only, or "
+                "another trunk.",
+                where=recipe.where(section),
+            )

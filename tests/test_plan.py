@@ -1,0 +1,102 @@
+"""What is planned is what is drawn: shares in rows, tokens and passes after 10,000 draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from small_project import write_project
+from trunkline.cli.app import main
+from trunkline.data.stream import Stream
+from trunkline.plan import shares
+from trunkline.registry import SAMPLERS
+from trunkline.sampling.base import Horizon, Sampler
+from trunkline.sampling.life import Life, Lives
+
+STEPS, TOKENS = 120, 1500
+CASES: dict[str, dict[str, Any]] = {
+    "proportional": {},
+    "temperature": {"temperature": 3.0},
+    "annealed": {},
+    "unimax": {"passes": 8},
+}
+
+
+def world(kind: str, tasks: int, **settings: Any) -> tuple[Sampler, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(tasks)
+    tokens = {f"t{n}": rng.integers(4, 6 + n % 30, int(rng.integers(40, 900))) for n in range(tasks)}
+    horizon = Horizon(STEPS, TOKENS, {name: float(size.mean()) for name, size in tokens.items()})
+    return SAMPLERS.get(kind)({name: len(size) for name, size in tokens.items()}, horizon, **settings), tokens
+
+
+def drawn(sampler: Sampler, tokens: dict[str, np.ndarray]) -> Stream:
+    stream = Stream(
+        tokens, sampler, seed=2, tokens_per_step=TOKENS, unit_limit=TOKENS, difficulty=tokens if sampler.difficulty else None
+    )
+    for step in range(1, STEPS + 1):
+        stream.next_step(step)
+    assert stream.draws > 10_000
+    return stream
+
+
+@pytest.mark.parametrize("tasks", [5, 64])
+@pytest.mark.parametrize("kind", ["proportional", "temperature", "annealed", "unimax"])
+def test_planned_and_real_shares_agree_within_one_percent_after_ten_thousand_draws(kind: str, tasks: int) -> None:
+    sampler, tokens = world(kind, tasks, **CASES[kind])
+    stream = drawn(sampler, tokens)
+    account = stream.account()
+    for own in shares(sampler, STEPS, TOKENS):
+        assert account[f"drawn/rows/{own.task}"] == pytest.approx(own.row_share, abs=0.01)
+        assert account[f"drawn/planned/{own.task}"] == pytest.approx(own.row_share, abs=0.01)
+        assert account[f"drawn/tokens/{own.task}"] == pytest.approx(own.token_share, abs=0.01)
+        total = sum(stream.cursors.values()) * 0.01
+        assert account[f"drawn/passes/{own.task}"] == pytest.approx(own.passes, abs=total / own.available + 0.02 * own.passes)
+
+
+def test_shares_planned_at_other_rates_are_told_apart() -> None:
+    sampler, tokens = world("temperature", 5, temperature=3.0)
+    account = drawn(sampler, tokens).account()
+    other, _ = world("proportional", 5)
+    assert any(abs(account[f"drawn/rows/{own.task}"] - own.row_share) > 0.03 for own in shares(other, STEPS, TOKENS))
+
+
+def test_a_task_s_life_is_planned_too() -> None:
+    sampler, tokens = world("uniform", 5)
+    lived = Lives(sampler, {"t0": Life(start=0.5), "t1": Life(max_share=0.05)})
+    account = drawn(lived, tokens).account()
+    for own in shares(lived, STEPS, TOKENS):
+        assert account[f"drawn/rows/{own.task}"] == pytest.approx(own.row_share, abs=0.01)
+    assert account["drawn/rows/t1"] < 0.06
+
+
+def test_the_account_is_resumed() -> None:
+    sampler, tokens = world("uniform", 5)
+    stream = drawn(sampler, tokens)
+    resumed = Stream(tokens, sampler, seed=2, tokens_per_step=TOKENS, unit_limit=TOKENS)
+    resumed.load_state(json.loads(json.dumps(stream.state())))
+    assert resumed.account() == stream.account()
+
+
+def test_plan_shows_shares_of_the_tasks_that_are_drawn_and_leaves_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_project(tmp_path)
+    assert main(["plan", str(recipe), "-s", "tasks=[topic, score]", "-s", "sampling=uniform", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [own["task"] for own in found] == ["topic", "score"]
+    assert [own["row_share"] for own in found] == pytest.approx([0.5, 0.5])
+    assert sum(own["tokens"] for own in found) == pytest.approx(20 * 256)
+    assert main(["plan", str(recipe), "-s", "tasks=[topic, score]"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert (
+        shown[0].split()
+        == ["task", "training", "rows", "tokens", "a", "row", "drawn", "rows", "of", "rows", "of", "tokens", "passes"]
+        and len(shown) == 3
+    )
+    assert not (tmp_path / "outputs").exists()
+    assert main(["plan", str(recipe), "-s", "sampling={kind: temperature, temperature: -1}"]) == 3
+    assert "sampling.temperature" in capsys.readouterr().err
