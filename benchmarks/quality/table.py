@@ -59,6 +59,6 @@ def _shown(value: float | None) -> str:
 
 def written(page: str, name: str, found: dict[str, Any]) -> str:
     """The page with the table of this name made anew, between its two markers."""
-    start, end = f"<!-- {name}:start -->\n", f"\n<!-- {name}:end -->"
+    start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
     before, rest = page.split(start)
-    return before + start + markdown(found) + end + rest.split(end)[1]
+    return before + start + markdown(found) + "\n" + end + rest.split(end, 1)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
+from trunkline.build.finetune import make_adapters, rehearsed
 from trunkline.build.mixing import make_stream, make_weighting, part_of
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
+from trunkline.continual.penalties import MakeOptimizer, anchored
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit
@@ -24,18 +28,25 @@ from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
+from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
-from trunkline.training.engine import check_stage
+from trunkline.training.engine import check_stage, step_of
+from trunkline.training.freezing import layer_scale
 from trunkline.training.objective import Objective
 from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
+
+PRIMED = "trunk.safetensors"  # in a run's folder
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any."""
+    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any.
+
+    told: what the trunk said of its start.
+    """
 
     recipe: Recipe
     cards: dict[str, Card]
@@ -47,8 +58,10 @@ class Assembly:
     objective: Objective
     stream: Stream
     weighting: Weighting
+    told: dict[str, Any]
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
+    lineage: dict[str, Any]
 
     @property
     def perfect(self) -> dict[str, float]:
@@ -65,6 +78,12 @@ class Assembly:
         }
         return {**ways, "eval/skill": "max", **{f"train/{name}/loss": "last" for name in self.cards}}
 
+    def fresh(self) -> Assembly:
+        """The same with an untouched model, for a new engine."""
+        model = make_model(self.recipe, self.cards, self.encodings, self.tokenizer)
+        model.load_state_dict(dict(self.model.named_buffers()), strict=False)  # what the run's start made of them
+        return replace(self, model=model, objective=self.objective.over(model))
+
 
 def assemble(run: Path) -> Assembly:
     """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
@@ -74,11 +93,16 @@ def assemble(run: Path) -> Assembly:
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
-    splits = json.loads((run / "prepared.json").read_text())["splits"]
+    prepared = json.loads((run / "prepared.json").read_text())
+    splits: dict[str, dict[str, str]] = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
-        name: replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
+        name: rehearsed(
+            recipe,
+            hosts.get(name, name),
+            replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached),
+        )
         for name, loss in losses.items()
     }
     judged = [
@@ -89,6 +113,7 @@ def assemble(run: Path) -> Assembly:
         if "validation" in splits[name]
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
+    start(model.trunk, run)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
     stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes}, {name: tables[name].rows for name in sizes})
     return Assembly(
@@ -102,13 +127,15 @@ def assemble(run: Path) -> Assembly:
         objective=Objective(model, losses, precision(recipe.engine.precision), recipe.train.probes),
         stream=stream,
         weighting=make_weighting(recipe, cards),
-        make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
+        told=prepared.get("trunk", {}),
+        make_optimizer=make_optimizer(recipe),
         documents=documents(run),
+        lineage=lineage(recipe, cards, splits),
     )
 
 
-def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
-    """The model's parameter groups with the rates and decays of the recipe."""
+def make_groups(recipe: Recipe, model: MultiTask, state: Mapping[str, Mapping[str, torch.Tensor]] | None = None) -> Groups:
+    """The model's parameter groups with the rates and decays of the recipe. state: what was trained before, by name."""
     optim = recipe.optim
     return parameter_groups(
         model,
@@ -119,7 +146,16 @@ def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
         embedding_lr=optim.embedding_lr,
         head_decay=optim.head_decay,
         embedding_decay=optim.embedding_decay,
+        steps={name: step_of(entry) for name, entry in (state or {}).items()},
+        scale=layer_scale(model, optim.layer_decay),
     )
+
+
+def make_optimizer(recipe: Recipe) -> MakeOptimizer:
+    """Groups -> the recipe's optimizer, with the pull of `start.anchor`."""
+    make = functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments)
+    start = recipe.start
+    return make if start is None or start.anchor is None else anchored(make, start.anchor, weighed=start.fisher is not None)
 
 
 def make_schedule(recipe: Recipe) -> Schedule:
@@ -152,7 +188,14 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    return MultiTask(trunk, make_heads(cards, trunk.width, encodings))
+    return MultiTask(trunk, make_heads(cards, trunk, encodings), make_adapters(recipe, cards, trunk))
+
+
+def start(trunk: Trunk, run: Path) -> None:
+    """What `prepare` found for the trunk beside its seed: vectors from a file, weights of words."""
+    if (run / PRIMED).is_file():
+        wrong = trunk.load_state_dict(safetensors.torch.load_file(run / PRIMED), strict=False).unexpected_keys
+        assert not wrong, f"{PRIMED} holds {wrong}, which this trunk does not have"
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:
@@ -173,6 +216,19 @@ def precision(asked: str) -> str:
     if asked != "auto":
         return asked
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+
+
+def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Where a model comes from: its parent (folder, run, hash of its manifest) or None, its data by content, its cards."""
+    parent, aside = None, list[str]()
+    if recipe.start is not None:
+        folder = recipe.beside(recipe.start.model)
+        manifest = (folder / "manifest.json").read_bytes()
+        known = json.loads(manifest).get("lineage", {})
+        aside = [*known.get("aside", ()), *recipe.start.aside]
+        parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}
+    return {"parent": parent, "aside": aside, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}
 
 
 def documents(run: Path) -> dict[str, str]:

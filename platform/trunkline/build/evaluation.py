@@ -39,24 +39,24 @@ def evaluate_model(
     return [_one(model, name, cards, place, split, say) for name in names]
 
 
-def judged_of(
-    model: Model, name: str, cards: Catalog, catalog: Path, split: str, say: Callable[[str], None]
+def judged_task(
+    model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]
 ) -> tuple[Judged, Table]:
-    """A model's task on a split of its data, and the training rows. Raises ConfigError if the card has changed since."""
+    """A task of the model on every row of a split, and its training rows. Raises ConfigError for a card that has changed."""
     served = model.task(name)
-    card = cards.get(name)
+    card = catalog.get(name)
     if card.fingerprint() != model.manifest["tasks"][name]["fingerprint"]:
         raise ConfigError(
             f"task '{name}' has changed since the model was trained (inputs, target, kind, labels or columns). "
             "Train again, or give the old card with --catalog.",
             where=str(card.path),
         )
-    source = open_source(card, cards)
+    source = open_source(card, catalog)
     if split not in source.splits():
         raise ConfigError(f"task '{name}' has no {split} rows. {nearest(split, source.splits())}", where=str(card.path))
     beside = (card.target,) if model.manifest["tasks"][name].get("partial") else ()
     jobs = [SplitJob(name, source, wanted, served.encoding, reading(card), (), beside) for wanted in ("train", split)]
-    train, judged_split = build_all(catalog.parent / ".trunkline" / "store" / "splits", jobs)
+    train, judged_split = build_all(place.parent / ".trunkline" / "store" / "splits", jobs)
     say(f"{name}: {len(judged_split)} {split} rows")
     for job, stored in zip(jobs, (train, judged_split), strict=True):
         if stored.quarantined["rows"]:
@@ -66,8 +66,8 @@ def judged_of(
 
 
 def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+    judged, trained = judged_task(model, name, catalog, place, split, say)
     served = model.task(name)
-    judged, trained = judged_of(model, name, catalog, place, split, say)
     found = evaluate(
         model.network,
         judged,

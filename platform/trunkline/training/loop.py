@@ -48,7 +48,7 @@ def train(
     plan: Plan,
     progress: Progress,
     *,
-    engine: Engine,
+    engine_at: Callable[[int], Engine],
     stream: Stream,
     tables: Mapping[str, Table],
     weighting: Weighting,
@@ -65,6 +65,7 @@ def train(
 
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
+    engine_at: the engine a step trains with; another one where what is trained changes. Collective.
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
     asked to stop. average: of the parameters, kept up with them.
@@ -76,6 +77,7 @@ def train(
             step, units, tables, seed=plan.seed, rank=plan.rank, world=plan.world, tokens_per_pass=plan.tokens_per_pass
         )
         record(packs)
+        engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         watch = stream.sampler.needs_gram
         observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch)

@@ -39,6 +39,10 @@ class Objective(nn.Module):
         self.precision, self.probes = precision, probes
         self.inner: list[Tensor] | None = None  # where a list is, forward leaves its scalar, for a look that is not the engine's
 
+    def over(self, model: nn.Module) -> Objective:
+        """The same of another model."""
+        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision)
+
     def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
         """factors float32 [T], read again when the backward comes. Returns the scalar and the detached loss sums [T], zeros for
         tasks without a row here."""

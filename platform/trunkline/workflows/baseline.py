@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from trunkline import durable
-from trunkline.build.evaluation import judged_of
+from trunkline.build.evaluation import judged_task
 from trunkline.build.model import load_model
 from trunkline.build.prepare import check_recipe, load_cards, open_sources, project_folder
 from trunkline.config import Recipe, load_recipe
@@ -141,7 +141,7 @@ Records = tuple[Callable[[], Metric], np.ndarray, dict[str, np.ndarray]]
 def records(folder: Path, task: str, cards: Catalog, catalog: Path, say: Say) -> Records:
     """A maker of the headline metric, the row id of each target of the validation split, in order, and the model's records."""
     model = load_model(folder, cards)
-    judged, _ = judged_of(model, task, cards, catalog, "validation", say)
+    judged, _ = judged_task(model, task, cards, catalog, "validation", say)
     parts = list(measure(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu")))
     make = next(iter(judged.metrics.values()))
     ids = np.concatenate([own for own, _ in parts])
