@@ -41,7 +41,7 @@ class Objective(nn.Module):
 
     def over(self, model: nn.Module) -> Objective:
         """The same of another model."""
-        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision)
+        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision, self.probes)
 
     def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
         """factors float32 [T], read again when the backward comes. Returns the scalar and the detached loss sums [T], zeros for
