@@ -180,11 +180,11 @@ def test_a_task_that_shares_rows_is_no_case_for_the_probe() -> None:
 def test_exact_weights_are_those_of_this_step_s_gradients_and_this_step_goes_by_them(
     two_ranks: Ranks, stage: int, tokens_per_pass: int, expected: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"stage": stage, "tokens_per_pass": tokens_per_pass, "clip": None, "weighting": "dualproj"}
+    settings = {"stage": stage, "tokens_per_pass": tokens_per_pass, "clip": None, "weighting": "aligned_mtl"}
     first, second = two_ranks(gram.train, 1, **settings)
     assert first.micro_batches == [1 if tokens_per_pass == 240 else 2]
     assert apart(first.grams[0], expected) < CLOSE
-    wanted = torch.tensor(laws.WEIGHTS) * THEIRS["dualproj"](expected / expected.diagonal().mean())
+    wanted = torch.tensor(laws.WEIGHTS) * THEIRS["aligned_mtl"](expected / expected.diagonal().mean())
     assert first.used[0] == second.used[0] == pytest.approx(wanted.tolist(), rel=1e-3, abs=1e-4)
     units = laws.stream().next_step(1)
     monkeypatch.setattr(laws, "WEIGHTS", first.used[0])
@@ -194,8 +194,8 @@ def test_exact_weights_are_those_of_this_step_s_gradients_and_this_step_goes_by_
 
 
 def test_on_one_rank_an_exact_step_is_that_of_two(two_ranks: Ranks, one_rank: Ranks) -> None:
-    straight, _ = two_ranks(gram.train, 3, stage=1, tokens_per_pass=80, weighting="dualproj")
-    (alone,) = one_rank(gram.train, 3, weighting="dualproj")
+    straight, _ = two_ranks(gram.train, 3, stage=1, tokens_per_pass=80, weighting="aligned_mtl")
+    (alone,) = one_rank(gram.train, 3, weighting="aligned_mtl")
     assert alone.used[0] != alone.used[1]
     for one, other in zip(alone.used, straight.used, strict=True):
         assert one == pytest.approx(other, rel=1e-2, abs=1e-3)

@@ -139,8 +139,8 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
     if made.needs_gram and not made.exact and guest is not None:
         raise ConfigError(
             f"weighting '{recipe.weighting.kind}' tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' "
-            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), say exact: true, which looks at one task "
-            "at a time, or give each task rows of its own.",
+            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), say exact: true, which looks at one "
+            "task at a time, or give each task rows of its own.",
             where=recipe.where("weighting"),
         )
     return made

@@ -67,7 +67,8 @@ def result_table(rows: Sequence[Mapping[str, object]]) -> Table:
     maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it.
     """
     table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    columns = {**_COLUMNS, **{name: "right" for name in _COMPARED if any(name in row for row in rows)}}
+    compared = any(name in row for row in rows for name in _COMPARED)
+    columns = {**{name: side for name, side in _COLUMNS.items() if name not in _LEFT_OUT}, **_COMPARED} if compared else _COLUMNS
     for name, justify in columns.items():
         table.add_column(name, justify=justify, no_wrap=True, overflow="crop")
     for row in rows:
@@ -86,7 +87,8 @@ _COLUMNS: dict[str, Any] = {
 }
 
 
-_COMPARED = ("alone", "difference")  # where each task was trained alone too
+_COMPARED = {"alone": "right", "difference": "right"}  # where each task was trained alone too
+_LEFT_OUT = ("kind", "learned")  # then, or the line would be too long
 
 
 def _cell(name: str, value: object) -> Text:

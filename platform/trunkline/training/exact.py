@@ -53,9 +53,13 @@ class Foresight:
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The only micro-batch of the step: its scalar, weighed by what it showed, its loss sums, and the coefficients [T]."""
         scale = factors(torch.ones_like(self.counts), self.packs.counts).to(self.engine.device)
-        with self.probe.watching(batch, self.ones):
-            scalar, parts = self.engine.forward(batch, scale, last=True)
-            self.probe.look(scalar, scale)
+        self.engine.module.inner = inner = []
+        try:
+            with self.probe.watching(batch, self.ones):
+                scalar, parts = self.engine.forward(batch, scale, last=True)
+                self.probe.look(inner[0], scale)
+        finally:
+            self.engine.module.inner = None
         self._tell(parts.double())
         coefficients = self.weighting.coefficients()
         scale.copy_(factors(coefficients, self.packs.counts))

@@ -38,10 +38,11 @@ class Objective(nn.Module):
         self.tasks = list(losses)
         self._losses = list(losses.values())  # a plain list: losses hold no parameters
         self.precision, self.probes = precision, probes
+        self.inner: list[Tensor] | None = None  # where a list is, forward leaves its scalar, for a look that is not the engine's
 
     def over(self, model: nn.Module) -> Objective:
         """The same of another model."""
-        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision)
+        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision, self.probes)
 
     def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
         """factors float32 [T], read again when the backward comes. Returns the scalar and the detached loss sums [T], zeros for
@@ -49,6 +50,9 @@ class Objective(nn.Module):
         outputs = self.outputs(batch)
         sums = torch.stack([self._sum(number, outputs[task], batch) for number, task in enumerate(self.tasks)])
         scalar: Tensor = Weighed.apply(sums, factors)
+        if self.inner is not None:
+            self.inner.append(scalar)
+            scalar = scalar.view(())  # another node: the engine hangs its own backward on what is returned
         return scalar, sums.detach()
 
     @property
