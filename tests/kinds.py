@@ -26,7 +26,7 @@ from trunkline.losses.classification import CrossEntropy
 from trunkline.models.heads.classification import Classification
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.models.transformer import Transformer
-from trunkline.registry import ENCODINGS, HEADS, LOSSES
+from trunkline.registry import ENCODINGS, HEADS, LOSSES, TRUNKS
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.explicit import Explicit
 from trunkline.training.engine import Engine
@@ -384,9 +384,12 @@ def windowed(texts: list[list[int]]) -> Rows:
     return Rows(tokens, lengths, lengths, np.ones(len(texts), np.int32), targets)
 
 
-def world(case: Case) -> tuple[MultiTask, dict[str, Loss]]:
+def world(case: Case, trunk_kind: str = "") -> tuple[MultiTask, dict[str, Loss]]:
     torch.manual_seed(1)
-    trunk = Transformer(laws.VOCAB, 0, 64, hidden_size=laws.WIDTH, layers=1, heads=2, dropout=0.0)
+    if trunk_kind:
+        trunk = TRUNKS.get(trunk_kind)(laws.VOCAB, 0, 64, dropout=0.0, **laws.TRUNK_SETTINGS[trunk_kind])
+    else:
+        trunk = Transformer(laws.VOCAB, 0, 64, hidden_size=laws.WIDTH, layers=1, heads=2, dropout=0.0)
     loss = LOSSES.get(case.loss)(**case.arguments)
     dropout = {"dropout": 0.0} if "dropout" in HEADS.arguments(case.kind) else {}
     head = HEADS.get(case.kind)(laws.WIDTH, **case.sizes, **loss.asks, **dropout)
@@ -407,10 +410,10 @@ def units(case: Case) -> list[Unit]:
     return Stream(sizes, sampler, seed=3, tokens_per_step=240, unit_limit=240, groups={"subject": loss.group}).next_step(1)
 
 
-def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "") -> tuple[dict[str, Tensor], int]:
+def gradient(name: str, *, stage: int, tokens_per_pass: int, fault: str = "", trunk: str = "") -> tuple[dict[str, Tensor], int]:
     """On every rank: the gradient of one step through the engine, and the number of micro-batches."""
     case = CASES[name]
-    model, losses = world(case)
+    model, losses = world(case, trunk)
     groups = parameter_groups(model, owner, model.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     engine = Engine(
         Objective(model, losses), model, groups, lambda given: AdamW(given, weight_decay=0.1), zero_stage=stage, clip=None
@@ -452,13 +455,13 @@ def written(model: MultiTask, rank: int) -> Tensor:
         return model.eval().answer("subject", batch)
 
 
-def reference(name: str, *, whole: bool = False) -> dict[str, Tensor]:
+def reference(name: str, *, whole: bool = False, trunk: str = "") -> dict[str, Tensor]:
     """The same step by plain torch: all rows in one pack, each task's mean over its targets written out.
 
     whole: a planted fault, every row is read whole, whatever its kind says.
     """
     case = CASES[name]
-    model, _ = world(case)
+    model, _ = world(case, trunk)
     batch = pack(units(case), tables(case.rows or case.kind), seed=0)
     batch = dataclasses.replace(batch, sight=None) if whole else batch
     out = model(batch)

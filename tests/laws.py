@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,9 @@ from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.heads.regression import Regression
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
+from trunkline.models.pooling import Mix
 from trunkline.models.transformer import Transformer
-from trunkline.registry import OPTIMIZERS, SAMPLERS, WEIGHTINGS
+from trunkline.registry import OPTIMIZERS, SAMPLERS, TRUNKS, WEIGHTINGS
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.life import Life, Lives
 from trunkline.training import step as steps
@@ -125,9 +126,24 @@ def losses() -> dict[str, nn.Module]:
     return dict(zip(TASKS, (CrossEntropy(), MSE(), CrossEntropy(), InfoNCE(group=4), CrossEntropy()), strict=True))
 
 
-def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
+# A setting for every trunk there is. Words are dropped in all but one: alike on any number of ranks, or the laws fail.
+TRUNK_SETTINGS: dict[str, dict[str, Any]] = {
+    "static": {"hidden_size": WIDTH, "embeddings": {"dim": 5, "word_dropout": 0.3}},
+    "rnn": {"hidden_size": WIDTH, "embeddings": {"word_dropout": 0.3}},
+    "lstm": {"hidden_size": WIDTH, "layers": 2, "embeddings": {"max_norm": 0.05, "word_dropout": 0.3}},
+    "gru": {"hidden_size": WIDTH, "bidirectional": False, "window": 6, "embeddings": {"dim": 5, "word_dropout": 0.3}},
+    "bilm": {"hidden_size": WIDTH, "cell_size": 12, "embeddings": {"word_dropout": 0.3}},
+    "transformer": {"hidden_size": WIDTH, "layers": 2, "heads": 2, "embeddings": {"word_dropout": 0.3}},
+}
+
+
+def model(dropout: float = 0.0, seed: int = 1, kind: str = "") -> MultiTask:
+    """kind: of the trunk, which then has its settings above, and two heads that pool and mix its layers as they learn to."""
     torch.manual_seed(seed)
-    trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
+    if kind:
+        trunk = TRUNKS.get(kind)(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
+    else:
+        trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
     heads: list[nn.Module] = [
         Classification(WIDTH, 3, dropout=dropout),
         Regression(WIDTH, pooling="mean", dropout=dropout),
@@ -135,6 +151,12 @@ def model(dropout: float = 0.0, seed: int = 1) -> MultiTask:
         Contrastive(WIDTH, dropout=dropout, size=7),
         MaskedLanguage(WIDTH, VOCAB),
     ]
+    if kind:
+        heads[0] = Classification(WIDTH, 3, dropout=dropout, pooling="attention")
+        nn.init.normal_(heads[0].pool.query)
+        for head in (heads[0], heads[2]):
+            head.mix = Mix(trunk.num_layers)
+            nn.init.normal_(head.mix.weights)
     return MultiTask(trunk, dict(zip(TASKS, heads, strict=True)))
 
 
@@ -197,11 +219,12 @@ def train(
     resume: dict[str, Any] | None = None,
     fault: str = "",
     precision: str = "float32",
+    kind: str = "",
     optimizer: str = "adamw",
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    net = model(dropout)
+    net = model(dropout, kind=kind)
     if resume:
         net.load_state_dict({name: entry["param"] for name, entry in resume["engine"].items()}, strict=False)
     objective = Objective(net, losses(), precision)
@@ -242,11 +265,15 @@ def train(
     return run
 
 
-FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not reseeded")
+FAULTS = ("mean of means", "fixed accumulation", "dummy counted", "generator not reseeded", "words dropped by rank")
 
 
 def faulty(engine: Engine, packs: Step, mixer: Any, fault: str) -> Any:
     """run_step with one formula of the field's mistakes in it (traps 3, 4, 15, 25)."""
+    if fault == "words dropped by rank":
+        chance = np.random.default_rng(torch.distributed.get_rank())
+        batches = [replace(batch, chance=chance.random(batch.num_tokens)) for batch in packs.batches]
+        return run_step(engine, replace(packs, batches=batches), mixer, seed=9)
     if fault == "generator not reseeded":
         kept, steps.seed_dropout = steps.seed_dropout, lambda *_: None
         try:

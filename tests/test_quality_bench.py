@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from benchmarks.quality import ladder
 from benchmarks.quality.cells import TOGETHER, Bench
 from benchmarks.quality.table import markdown, table, written
 from benchmarks.quality.translation import evaluations
 
 from small_project import write_project
+from trunkline.build.prepare import check_recipe
+from trunkline.config import load_recipe
+from trunkline.document import writer
 from trunkline.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -122,3 +127,76 @@ def test_evaluations_are_read_from_the_metrics_in_order() -> None:
     lines += [{"step": n, **{f"eval/captions_en_de/{name}": n / 2 for name in ("bleu", "chrf", "perplexity")}} for n in (2, 4)]
     found = list(evaluations("".join(json.dumps(line) + "\n" for line in lines)))
     assert [(point["step"], point["bleu"]) for point in found] == [(2, 1.0), (4, 2.0)]
+
+
+LADDER = """
+recipe:
+  trunk: {kind: static, embeddings: {dim: 4}}
+  tokenizer: {kind: words}
+  catalog: [tasks]
+  tasks: [topic, score]
+  train: {steps: 2, tokens_per_step: 96, max_length: 16}
+  workers: {count: 0, cpus: 1}
+rungs:
+  bag: {}
+  before: {tasks: [topic], trunk: {kind: gru, hidden_size: 8}, train: {steps: 1}}
+  after: {from: before, trunk: {kind: gru}}
+  never: {trunk: {kind: rnn}}
+"""
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory: pytest.TempPathFactory) -> ladder.Ladder:
+    folder = tmp_path_factory.mktemp("ladder")
+    write_project(folder)
+    for card in (folder / "tasks").glob("*/card.yaml"):
+        card.write_text(card.read_text().replace("test: 0", "test: 25"))
+    (folder / "steps.yaml").write_text(LADDER.lstrip())
+    made = ladder.Ladder(folder / "steps.yaml", folder / "results")
+    with pytest.raises(UsageError, match="goes on from 'before', whose model is not here"):
+        made.run("after", lambda _: None)
+    for rung in ("bag", "before", "after"):
+        made.run(rung, lambda _: None)
+    return made
+
+
+def test_a_rung_is_the_shared_recipe_with_its_own_sections_over_it(climbed: ladder.Ladder) -> None:
+    recipe = climbed.recipe("before")
+    assert recipe["train"] == {"steps": 1, "tokens_per_step": 96, "max_length": 16} and recipe["tasks"] == ["topic"]
+    assert recipe["trunk"] == {"kind": "gru", "hidden_size": 8} and recipe["tokenizer"] == {"kind": "words"}
+
+
+def test_a_rung_stands_until_something_that_states_it_changes(climbed: ladder.Ladder) -> None:
+    said: list[str] = []
+    climbed.run("bag", said.append)
+    assert said == ["bag: stands"]
+    text = climbed.path.read_text()
+    climbed.path.write_text(text.replace("hidden_size: 8", "hidden_size: 10"))
+    changed = ladder.Ladder(climbed.path, climbed.results)
+    climbed.path.write_text(text)
+    assert changed.stored("bag") and changed.stored("before") is None and changed.stored("after") is None
+
+
+def test_a_rung_goes_on_with_another_s_trunk_and_tokenizer(climbed: ladder.Ladder) -> None:
+    after = climbed.stored("after")
+    assert after is not None
+    trunk = climbed.outputs / after["model"] / "trunk"
+    assert json.loads((trunk / "trunk.json").read_text())["sizes"]["hidden_size"] == 8
+
+
+def test_the_ladder_s_table_and_plot_show_what_was_climbed(climbed: ladder.Ladder) -> None:
+    found = climbed.table()
+    assert [row["rung"] for row in found["rungs"]] == ["bag", "after", "never"]
+    shown = ladder.markdown(found).splitlines()
+    assert shown[0].startswith("| trunk | topic (accuracy) | score (spearman) |") and shown[-1] == "| never |  |  |  |  |"
+    drawn = ladder.plot(found)
+    assert drawn.count("<polyline") == 2 and all(f">{rung}</text>" in drawn for rung in ("bag", "after", "never"))
+    assert all(len(points.split()) == 2 for points in re.findall(r'points="([^"]+)"', drawn))
+
+
+def test_every_rung_of_the_ladder_is_a_sound_recipe(tmp_path: Path) -> None:
+    made = ladder.Ladder(ROOT / "benchmarks" / "quality" / "ladder.yaml", tmp_path)
+    for rung in made.rungs:
+        path = tmp_path / f"{rung}.yaml"
+        path.write_text(writer.render(made.recipe(rung)), encoding="utf-8")
+        check_recipe(load_recipe(path))

@@ -99,6 +99,8 @@ class Batch:
     tasks: in the model's fixed head order, one slice each, present or dummy. row_lengths: the host's copy of the rows'
     lengths [R], so that no kernel choice waits for the device. sight: on the host too, which way a trunk row's tokens look
     [R] int8: 0 at the whole row, -1 back only (at themselves and those before), 1 ahead only; None where all look at the whole.
+    chance: on the host, a number in [0, 1) for each token [N] from (seed, task, row, pass) and its place in the row, by which a
+    trunk may leave words out; None outside of training.
     """
 
     tokens: Tensor
@@ -108,6 +110,7 @@ class Batch:
     row_lengths: np.ndarray
     tasks: Mapping[str, TaskSlice] = field(default_factory=dict)
     sight: np.ndarray | None = None
+    chance: np.ndarray | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -146,7 +149,7 @@ class Batch:
             for name, part in self.tasks.items()
         }
         tokens, positions, segments, starts = map(move, (self.tokens, self.positions, self.segments, self.row_starts))
-        return Batch(tokens, positions, segments, starts, self.row_lengths, tasks, self.sight)
+        return Batch(tokens, positions, segments, starts, self.row_lengths, tasks, self.sight, self.chance)
 
 
 @dataclass(frozen=True)

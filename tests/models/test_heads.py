@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,7 +24,9 @@ from trunkline.models.heads.replaced_token import ReplacedToken
 from trunkline.models.heads.span import Span
 from trunkline.models.heads.tagging import Tagging
 from trunkline.models.multitask import MultiTask, owner
+from trunkline.models.pooling import Mix
 from trunkline.registry import POOLINGS
+from trunks import batch_of, texts, trunk
 
 LENGTHS = torch.tensor([2, 3, 1, 4])
 STARTS = torch.tensor([0, 2, 5, 6])
@@ -32,12 +35,59 @@ HIDDEN = torch.arange(30, dtype=torch.float32).view(10, 3) % 7
 
 
 @pytest.mark.parametrize(
-    ("name", "by_row"), [("first", lambda row: row[0]), ("mean", lambda row: row.mean(0)), ("max", lambda row: row.max(0).values)]
+    ("name", "by_row"),
+    [
+        ("first", lambda row: row[0]),
+        ("last", lambda row: row[-1]),
+        ("mean", lambda row: row.mean(0)),
+        ("max", lambda row: row.max(0).values),
+        ("attention", lambda row: row.mean(0)),  # before it has learned anything
+    ],
 )
 def test_a_pooling_is_its_formula_row_by_row(name: str, by_row: object) -> None:
     assert callable(by_row)
     expected = torch.stack([by_row(HIDDEN[s : s + n]) for s, n in zip(STARTS.tolist(), LENGTHS.tolist(), strict=True)])
-    assert torch.allclose(POOLINGS.get(name)(HIDDEN, ROWS), expected)
+    assert torch.allclose(POOLINGS.get(name)(3)(HIDDEN, ROWS), expected)
+
+
+def test_attention_pooling_is_its_formula_row_by_row_and_far_scores_stay_finite() -> None:
+    torch.manual_seed(0)
+    pool = POOLINGS.get("attention")(3)
+    torch.nn.init.normal_(pool.query)
+    expected = []
+    for s, n in zip(STARTS.tolist(), LENGTHS.tolist(), strict=True):
+        row = HIDDEN[s : s + n]
+        share = torch.softmax(torch.tanh(row @ pool.map.weight.T + pool.map.bias) @ pool.query, 0)
+        expected.append((share[:, None] * row).sum(0))
+    assert torch.allclose(pool(HIDDEN, ROWS), torch.stack(expected), atol=1e-5)
+    assert not torch.allclose(pool(HIDDEN, ROWS), POOLINGS.get("mean")(3)(HIDDEN, ROWS), atol=1e-2)
+    pool.query.data *= 1e4
+    assert torch.isfinite(pool(HIDDEN, ROWS)).all()
+
+
+def test_a_mix_is_its_formula_and_each_task_has_its_own() -> None:
+    mix = Mix(3)
+    layers = [HIDDEN, 2 * HIDDEN, 6 * HIDDEN]
+    assert torch.allclose(mix(layers), 3 * HIDDEN)  # their mean, to begin with
+    mix.weights.data, mix.gamma.data = torch.tensor([0.0, 0.0, 2.0]).log(), torch.tensor([0.5])
+    assert torch.allclose(mix(layers), 3 * HIDDEN)  # all weight on the last, halved
+
+
+def test_a_head_that_mixes_reads_every_layer_and_another_the_last_alone() -> None:
+    mixing, plain = Classification(8, 5, pooling="mean").double(), Classification(8, 5, pooling="mean").double()
+    plain.load_state_dict(mixing.state_dict())
+    trunk_ = trunk("lstm")
+    mixing.mix = Mix(trunk_.num_layers).double()
+    model = MultiTask(trunk_, {"a": mixing, "b": plain})
+    batch = batch_of(texts())
+    part = batch.tasks["t"]
+    out = model(replace(batch, tasks={"a": part, "b": part}))
+    layers = torch.stack(trunk_.layers(batch))
+    index = replace(batch, tasks={"a": part}).index("a")
+    assert torch.allclose(out["b"], plain(layers[-1], index))
+    assert torch.allclose(out["a"], mixing(layers.mean(0), index))
+    assert {"heads.a_.mix.weights", "heads.a_.mix.gamma"} <= set(model.state_dict())
+    assert owner("heads.a_.mix.weights") == "a"
 
 
 def test_outputs_have_one_entry_per_row_or_per_target() -> None:

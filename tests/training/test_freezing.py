@@ -95,7 +95,7 @@ def test_a_frozen_prefix_has_no_backward() -> None:
     net = laws.model()
     Freezing.hold(net, Freezing(net, [Rule("embeddings"), Rule("layers.0")], 10).at(1))
     seen: list[bool] = []
-    first, second = net.trunk.layers
+    first, second = net.trunk.blocks
     for layer in (first, second):
         layer.register_forward_hook(lambda _, __, out: seen.append((out[0] if isinstance(out, tuple) else out).requires_grad))
     net(laws.pack(laws.stream().next_step(1), laws.tables(), seed=0))

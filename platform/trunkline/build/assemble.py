@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
@@ -27,6 +28,7 @@ from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
+from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
 from trunkline.tasks.card import Card
@@ -36,10 +38,15 @@ from trunkline.training.freezing import layer_scale
 from trunkline.training.objective import Objective
 from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
 
+PRIMED = "trunk.safetensors"  # in a run's folder
+
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any."""
+    """Everything a worker trains with. tables: training splits in head order; judged: validation splits, where there are any.
+
+    told: what the trunk said of its start.
+    """
 
     recipe: Recipe
     cards: dict[str, Card]
@@ -51,6 +58,7 @@ class Assembly:
     objective: Objective
     stream: Stream
     weighting: Weighting
+    told: dict[str, Any]
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
     lineage: dict[str, Any]
@@ -73,6 +81,7 @@ class Assembly:
     def fresh(self) -> Assembly:
         """The same with an untouched model, for a new engine."""
         model = make_model(self.recipe, self.cards, self.encodings, self.tokenizer)
+        model.load_state_dict(dict(self.model.named_buffers()), strict=False)
         return replace(self, model=model, objective=self.objective.over(model))
 
 
@@ -84,7 +93,8 @@ def assemble(run: Path) -> Assembly:
     settings = recipe.train
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
-    splits: dict[str, dict[str, str]] = json.loads((run / "prepared.json").read_text())["splits"]
+    prepared = json.loads((run / "prepared.json").read_text())
+    splits: dict[str, dict[str, str]] = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
@@ -103,6 +113,7 @@ def assemble(run: Path) -> Assembly:
         if "validation" in splits[name]
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
+    start(model.trunk, run)
     sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
     stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes}, {name: tables[name].rows for name in sizes})
     return Assembly(
@@ -116,6 +127,7 @@ def assemble(run: Path) -> Assembly:
         objective=Objective(model, losses, precision(recipe.engine.precision)),
         stream=stream,
         weighting=make_weighting(recipe, cards),
+        told=prepared.get("trunk", {}),
         make_optimizer=make_optimizer(recipe),
         documents=documents(run),
         lineage=lineage(recipe, cards, splits),
@@ -176,8 +188,15 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    heads = make_heads(cards, trunk.width, encodings)
+    heads = make_heads(cards, trunk, encodings)
     return MultiTask(trunk, heads, make_adapters(recipe, cards, trunk))
+
+
+def start(trunk: Trunk, run: Path) -> None:
+    """What `prepare` found for the trunk beside its seed: vectors from a file, weights of words."""
+    if (run / PRIMED).is_file():
+        wrong = trunk.load_state_dict(safetensors.torch.load_file(run / PRIMED), strict=False).unexpected_keys
+        assert not wrong, f"{PRIMED} holds {wrong}, which this trunk does not have"
 
 
 def open_table(path: str | Path, encoding: Encoding, host: str | None = None) -> Table:

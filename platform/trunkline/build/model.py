@@ -82,6 +82,7 @@ def write_model(
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "trunk": built.model.trunk.describe(),
+        **({"trunk_start": built.told} if built.told else {}),
         "max_length": built.tokenizer.max_length,
         "truncate": built.tokenizer.truncate,
         "tasks": described,
@@ -118,7 +119,11 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
         card = load_card(folder / "heads" / name / "card.yaml", with_data=False)
         encoding = make_encoding(card, tokenizer, folder / "heads" / name)
         owner = about.get("head_of")
-        heads[name] = heads[owner] if owner else _open_head(folder / "heads" / name, make_head(card, trunk.width, encoding))
+        heads[name] = (
+            heads[owner]
+            if owner
+            else _open_head(folder / "heads" / name, make_head(card, trunk.width, encoding, trunk.num_layers))
+        )
         tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))
     return Model(MultiTask(trunk, heads, _open_adapters(folder, trunk, manifest)).eval(), tokenizer, tasks, manifest)
 

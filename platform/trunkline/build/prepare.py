@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import check_optimizer, make_model
+from trunkline.build.assemble import PRIMED, check_optimizer, make_model
 from trunkline.build.finetune import make_freezing
 from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
@@ -21,6 +22,7 @@ from trunkline.build.start import Parent, write_start
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
+from trunkline.build.words import check_tokenizer, told, words_of
 from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
@@ -33,6 +35,7 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.losses.base import Loss
+from trunkline.models.base import Primed
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -108,6 +111,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     parent = Parent.of(recipe, catalog)
     if parent is None:
         tokenizer = run_tokenizer(recipe, cards, sources, store, say)
+        check_tokenizer(recipe, tokenizer)
         encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
     else:
         parent.growths(cards)
@@ -153,10 +157,13 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _check_leaks(drawn, say)
     rows = {job.name: split.rows for job, split in drawn if job.split == "train"}
     make_stream(recipe, {name: own.tokens.lengths for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
+    primed = model.trunk.prime(words_of(tokenizer, drawn, recipe.seed))
+    for line in told(primed.told):
+        say(line)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     if parent is not None and start is not None:
         write_start(run, start, parent)
-    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored)
+    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
 
 
 def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:
@@ -244,6 +251,7 @@ def _write_run(
     encodings: Mapping[str, Encoding],
     jobs: list[SplitJob],
     stored: list[StoredSplit],
+    primed: Primed,
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
     for card in {one.whole.name: one.whole for task in cards.values() for one in (task.host, task)}.values():
@@ -259,5 +267,8 @@ def _write_run(
     splits: dict[str, dict[str, str]] = {}
     for job, split in zip(jobs, stored, strict=True):
         splits.setdefault(job.name, {})[job.split] = str(split.path.resolve())
-    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits}
+    if primed.tensors:
+        safetensors.torch.save_file(primed.tensors, run / PRIMED)
+    start = {"trunk": primed.told} if primed.told else {}
+    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits, **start}
     durable.replace(run / "prepared.json", json.dumps(prepared, indent=1))

@@ -16,6 +16,7 @@ from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
 
 if TYPE_CHECKING:
+    from trunkline.models.base import Trunk
     from trunkline.models.heads.base import Head
 
 
@@ -76,8 +77,8 @@ def check_kinds(cards: Mapping[str, Card], encodings: Mapping[str, Encoding], to
     problems.raise_if_any()
 
 
-def make_heads(cards: Mapping[str, Card], width: int, encodings: Mapping[str, Encoding]) -> dict[str, Head]:
-    """Task -> head, in the order of the cards; one module for the tasks that share it, made where the first of them stands.
+def make_heads(cards: Mapping[str, Card], trunk: Trunk, encodings: Mapping[str, Encoding]) -> dict[str, Head]:
+    """Task -> head on this trunk, in the order of the cards; one module for the tasks that share it, made where the first stands.
 
     Raises ConfigError unless they are of one kind, with the same arguments.
     """
@@ -87,7 +88,7 @@ def make_heads(cards: Mapping[str, Card], width: int, encodings: Mapping[str, En
     for name, card in cards.items():
         owner = owned.get(name, name)
         if owner not in made:
-            made[owner] = make_head(cards[owner], width, encodings[owner])
+            made[owner] = make_head(cards[owner], trunk.width, encodings[owner], trunk.num_layers)
         if owner != name:
             _check_same_head(card, cards[owner], head_wanted(card, encodings[name]), head_wanted(cards[owner], encodings[owner]))
         heads[name] = made[owner]

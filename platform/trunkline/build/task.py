@@ -21,6 +21,7 @@ from trunkline.data.sources.split import HashSplit
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest
 from trunkline.metrics.base import Metric
+from trunkline.models.pooling import Mix
 from trunkline.registry import ENCODINGS, HEADS, LOSSES, METRICS, SOURCES
 from trunkline.tasks.card import Card, check_parts, load_card
 from trunkline.tasks.catalog import Catalog
@@ -104,12 +105,13 @@ def make_encoding(card: Card, tokenizer: Tokenizer, kept: Path | None = None) ->
     return encoding
 
 
-def make_head(card: Card, width: int, encoding: Encoding) -> Head:
-    """The head as the card, the encoding and the loss want it."""
+def make_head(card: Card, width: int, encoding: Encoding, num_layers: int = 1) -> Head:
+    """The head as the card, the encoding and the loss want it. num_layers: of the trunk, for a head that mixes them."""
     known = HEADS.arguments(card.head.kind)
     given = {key: value for key, value in card.head_arguments.items() if key in known}
     with placed(card, "head"):
         head: Head = HEADS.get(card.head.kind)(width, **encoding.head_arguments(), **_asked(card, encoding), **given)
+    head.mix = Mix(num_layers) if card.head_arguments.get("layer_mix", False) else None
     return head
 
 

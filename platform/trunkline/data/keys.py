@@ -40,6 +40,12 @@ def row_keys(seed: int, task: str, row_ids: np.ndarray, passes: np.ndarray | int
     return splitmix64(splitmix64(rows ^ base) ^ splitmix64(turns))
 
 
+def token_chances(keys: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """A float32 in [0, 1) for every token of rows of these lengths: a function of the row's key and the place in the row."""
+    place = (np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)).astype(np.uint64)
+    return unit(splitmix64(splitmix64(np.repeat(keys ^ GOLDEN, lengths)) + place * GOLDEN)).astype(np.float32)
+
+
 def text_key(text: str) -> int:
     """A signed 64-bit key of a text's exact characters, for telling texts apart without keeping them."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

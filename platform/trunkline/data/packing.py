@@ -11,7 +11,7 @@ import torch
 
 from trunkline.batch import ROW_WEIGHT, Batch, Picked, TaskSlice
 from trunkline.data.encoding.base import Encoding
-from trunkline.data.keys import row_keys
+from trunkline.data.keys import row_keys, token_chances
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.stream import Unit
 
@@ -61,7 +61,7 @@ def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Ba
 
     Tasks that share rows have the same slice, and each picks of it the rows it has a label for.
     """
-    builder = _Builder()
+    builder = _Builder(chances=True)
     for host, members in riding(tables).items():
         mine = [unit for unit in units if unit.task == host]
         if mine:
@@ -116,7 +116,8 @@ def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
 class _Builder:
     """Lays task slices end to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, chances: bool = False) -> None:
+        self.chances = [np.zeros(0, np.float32)] if chances else None
         self.tokens: list[np.ndarray] = []
         self.lengths: list[np.ndarray] = []
         self.seconds: list[np.ndarray] = []
@@ -127,7 +128,7 @@ class _Builder:
     def dummy(self, name: str, table: Table) -> None:
         """The task has no row here."""
         tokens, targets = collated(name, table, table.dummy, np.zeros(1, np.uint64))
-        place = self._lay(name, table, table.dummy, tokens)
+        place = self._lay(name, table, table.dummy, tokens, np.zeros(1, np.uint64))
         self.tasks[name] = TaskSlice(*place, tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
 
     def share(
@@ -139,7 +140,7 @@ class _Builder:
             return
         host = next(name for name, table in tables.items() if table.host is None)
         first = tables[host].rows.take(row_ids)
-        place = self._lay(host, tables[host], first, first.tokens.values)
+        place = self._lay(host, tables[host], first, first.tokens.values, keys[host])
         for name, table in tables.items():
             own = np.flatnonzero(table.rows.counts[row_ids])
             if not len(own):
@@ -157,10 +158,13 @@ class _Builder:
     ) -> None:
         rows = table.rows.take(row_ids)
         tokens, targets = collated(name, table, rows, keys[name])
-        self.tasks[name] = TaskSlice(*self._lay(name, table, rows, tokens), tensors(targets), rows.counts, row_ids, places=places)
+        place = self._lay(name, table, rows, tokens, keys[name])
+        self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
 
-    def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray) -> tuple[slice, slice]:
+    def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray, keys: np.ndarray) -> tuple[slice, slice]:
         """Where the trunk rows and tokens lie."""
+        if self.chances is not None:
+            self.chances.append(token_chances(keys, rows.tokens.lengths))
         self.tokens.append(tokens)
         self.lengths.append(rows.lengths.values)
         self.seconds.append(rows.seconds.values)
@@ -186,6 +190,7 @@ class _Builder:
             lengths,
             {name: self.tasks[name] for name in order},
             sight if sight.any() else None,
+            None if self.chances is None else np.concatenate(self.chances),
         )
 
 

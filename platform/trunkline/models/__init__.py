@@ -1,4 +1,11 @@
 """Trunks and how their rows are pooled. The table of contents of the room."""
 
-TRUNKS = {"transformer": "transformer"}
-POOLINGS = {"first": "pooling", "mean": "pooling", "max": "pooling"}
+TRUNKS = {
+    "static": "static",
+    "rnn": "recurrent",
+    "lstm": "recurrent",
+    "gru": "recurrent",
+    "bilm": "bilm",
+    "transformer": "transformer",
+}
+POOLINGS = {"first": "pooling", "mean": "pooling", "max": "pooling", "attention": "pooling", "last": "pooling"}

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from trunkline.batch import Batch
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a run knows of its V tokens before the first step.
+
+    spelled [V]: each token as people write it, "" for special ones. rows: the tokens of each task's training rows, as flat
+    values and the bounds of the rows in them. seed: the run's.
+    """
+
+    spelled: Sequence[str]
+    rows: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Primed:
+    """What a trunk starts from beside its seed: tensors by their names in its state, and what is to be said of them."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class Trunk(nn.Module):
     """tokens of a pack -> hidden [N, D], rows kept apart. Its keyword-only arguments come from the recipe's `trunk:`.
 
     width: D. embeddings: the token embeddings, a parameter group of their own. sights: which of `Batch.sight` it honours; a task
-    that needs another is refused before training, with `one_way`, what to do about it.
+    that needs another is refused before training, with `one_way`, what to do about it. num_layers: how many states of each token
+    `layers` gives.
     """
 
     width: int
+    num_layers: int = 1
     sights: frozenset[int] = frozenset({0})
     one_way: ClassVar[str] = "Choose another trunk."
 
@@ -27,8 +53,8 @@ class Trunk(nn.Module):
     def embeddings(self) -> nn.Module: ...
 
     @property
-    def layers(self) -> list[nn.Module]:
-        """Its blocks, from the input on; none if it is not made of such."""
+    def blocks(self) -> list[nn.Module]:
+        """Its layers as modules, from the input on; none if it is not made of such."""
         lists = [list(part) for part in self.modules() if isinstance(part, nn.ModuleList)]
         return max(lists, key=len, default=[])
 
@@ -50,8 +76,17 @@ class Trunk(nn.Module):
         del batch
         return states.flatten(0, -2)
 
+    def prime(self, words: Words) -> Primed:
+        """What the run's tokens and training rows tell it, once, before the first step; changes nothing by itself."""
+        del words
+        return Primed()
+
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor: ...
+
+    def layers(self, batch: Batch) -> list[Tensor]:
+        """`num_layers` states [N, D], from the embeddings up; the last is what `forward` gives."""
+        return [self(batch)]
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -43,20 +43,24 @@ class MultiTask(nn.Module):
 
     def answers(self, tasks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
         """The answers of several tasks from one pass through the trunk."""
-        hidden = self.states(batch)
-        return {task: self.head(task).answer(batch.states(task, hidden), batch.index(task)) for task in tasks}
-
-    def states(self, batch: Batch) -> Tensor:
-        """The trunk's states of the pack [N, D], each task's adapter on."""
-        with self.adapters.over(batch) if self.adapters is not None else contextlib.nullcontext():
-            hidden: Tensor = self.trunk(batch)
-        return hidden
+        hidden = self._hidden(tasks, batch)
+        return {task: self.head(task).answer(hidden[task], batch.index(task)) for task in tasks}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs per task of the pack, dummy slices included."""
-        hidden = self.states(batch)
         present = [task for task in self.tasks if task in batch.tasks]
-        return {task: self.head(task)(batch.states(task, hidden), batch.index(task)) for task in present}
+        hidden = self._hidden(present, batch)
+        return {task: self.head(task)(hidden[task], batch.index(task)) for task in present}
+
+    def _hidden(self, tasks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
+        """What each task's head reads [n, D], from one pass through the trunk: the last layer's states, or its own mix of all."""
+        mixes = {task: self.head(task).mix for task in tasks}
+        with self.adapters.over(batch) if self.adapters is not None else contextlib.nullcontext():
+            layers = self.trunk.layers(batch) if any(mixes.values()) else [self.trunk(batch)]  # [N, D] each
+        return {
+            task: batch.states(task, layers[-1]) if mix is None else mix([batch.states(task, states) for states in layers])
+            for task, mix in mixes.items()
+        }
 
 
 def _key(task: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from trunkline.batch import Batch
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.models import attention
-from trunkline.models.base import Trunk
+from trunkline.models.base import Primed, Trunk, Words
+from trunkline.models.embeddings import INITS, Settings
+from trunkline.models.places import PACKAGE, located
 from trunkline.registry import TRUNKS
 
 
@@ -23,7 +26,9 @@ class Transformer(Trunk):
     vocab_size, pad_id: of the tokenizer. From scratch: a `bert` encoder (or another `architecture` of transformers that
     shares its configuration words) of `hidden_size`, `layers`, `heads`; `intermediate_size` defaults to 4 * hidden_size.
     pretrained: a folder, `package:<import name>/<folder>` or hub name to start from instead. dropout: hidden dropout;
-    attention has none, on purpose (the packed kernels do not know it). Encoders without transformers' attention registry
+    attention has none, on purpose (the packed kernels do not know it). embeddings: see `embeddings.Settings`; a `dim` of its own
+    has an architecture with a factorised table, albert or electra. positions: learned, sinusoidal (distilbert) or rotary
+    (modernbert, nomic_bert); None: as the architecture has them. Encoders without transformers' attention registry
     (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare; padded rows are read whole only. Raises
     ConfigError for sizes that do not fit, IntegrityError for a folder with code in it.
     """
@@ -42,12 +47,17 @@ class Transformer(Trunk):
         intermediate_size: int | None = None,
         architecture: str = "bert",
         dropout: float = 0.1,
+        positions: str | None = None,
+        embeddings: Mapping[str, Any] | None = None,
         pretrained: str | None = None,
         packed: bool = True,
     ) -> None:
         super().__init__()
+        self.settings = settings = Settings.of(embeddings)
         if pretrained is not None:
             self.encoder = _pretrained(pretrained, dropout)
+            if settings.init is not None or settings.vectors is not None:
+                raise ConfigError("trunk.pretrained brings its embeddings. Leave out embeddings.init and embeddings.vectors.")
         else:
             if hidden_size % heads:
                 raise ConfigError(
@@ -63,9 +73,20 @@ class Transformer(Trunk):
                 intermediate_size=intermediate_size or 4 * hidden_size,
                 dropout=dropout,
                 max_length=max_length,
+                positions=positions,
+                dim=settings.dim,
             )
         config = self.encoder.config
-        self.width = config.hidden_size
+        self.width, self.num_layers = config.hidden_size, 1 + config.num_hidden_layers
+        check_positions(config, positions)
+        if settings.dim not in (None, self.embeddings.weight.shape[1]):
+            raise ConfigError(
+                f"trunk.embeddings.dim: {config.model_type} has a table of the trunk's own width {self.width}, found "
+                f"{settings.dim}. Take architecture: albert or electra, which have one of another width, or leave it out."
+            )
+        if settings.init is not None:
+            INITS[settings.init](self.embeddings.weight.data)
+        self.embeddings.weight.requires_grad_(settings.trained)
         self.packed: bool = packed and bool(getattr(self.encoder, "_supports_attention_backend", False))
         if self.packed:
             self.encoder.set_attn_implementation(attention.register())
@@ -83,59 +104,80 @@ class Transformer(Trunk):
             )
 
     @property
-    def embeddings(self) -> nn.Module:
-        found: nn.Module = self.encoder.get_input_embeddings()
+    def embeddings(self) -> nn.Embedding:
+        found = self.encoder.get_input_embeddings()
+        assert isinstance(found, nn.Embedding)
         return found
+
+    def prime(self, words: Words) -> Primed:
+        table, told = self.settings.prime(words, *self.embeddings.weight.shape)
+        name = next(name for name, part in self.named_modules() if part is self.embeddings)
+        return Primed({} if table is None else {f"{name}.weight": table}, told)
 
     @property
     def adaptable(self) -> dict[str, nn.Linear]:
-        inside = {id(part) for layer in self.layers for part in layer.modules()}
+        inside = {id(part) for layer in self.blocks for part in layer.modules()}
         linear = {name: part for name, part in self.encoder.named_modules() if isinstance(part, nn.Linear) and id(part) in inside}
         return linear if self.packed else {}
 
     @property
     def probes(self) -> list[nn.Linear]:
         """The linear layers of the last block."""
-        return [part for part in self.layers[-1].modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
+        return [part for part in self.blocks[-1].modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
 
     def by_token(self, batch: Batch, states: Tensor) -> Tensor:
         flat = states.flatten(0, -2)
         return flat if self.packed else flat[_place(batch)]
 
     def forward(self, batch: Batch) -> Tensor:
+        found: Tensor = self._run(batch).last_hidden_state
+        return self._by_token(batch, found)
+
+    def layers(self, batch: Batch) -> list[Tensor]:
+        return [self._by_token(batch, states) for states in self._run(batch, output_hidden_states=True).hidden_states]
+
+    def _by_token(self, batch: Batch, states: Tensor) -> Tensor:
+        """The encoder's states as lines of the pack [N, D]."""
+        return states.squeeze(0) if self.packed else states.flatten(0, 1)[_place(batch)]
+
+    def _run(self, batch: Batch, **asked: bool) -> Any:
+        """The encoder's outputs. Its own table is read by the encoder itself, unless something is done to the vectors first."""
+        name, words = "input_ids", batch.tokens
+        if not self.settings.plain:
+            name, words = "inputs_embeds", self.settings.treated(self.embeddings(batch.tokens), batch, self.training)
         if not self.packed:
-            return self._padded(batch)
-        inputs: dict[str, Tensor] = {"input_ids": batch.tokens, "position_ids": batch.positions + self.first_position}
+            return self._padded(batch, name, words, asked)
+        inputs = {name: words, "position_ids": batch.positions + self.first_position}
         if self.knows_segments:
             inputs["token_type_ids"] = batch.segments
         plan = attention.Plan.of(batch.row_starts, batch.row_lengths, batch.sight)
-        out = self.encoder(**{name: tensor.unsqueeze(0) for name, tensor in inputs.items()}, plan=plan)
-        hidden: Tensor = out.last_hidden_state
-        return hidden.squeeze(0)  # [N, D]
+        return self.encoder(**{name: tensor.unsqueeze(0) for name, tensor in inputs.items()}, plan=plan, **asked)
 
-    def _padded(self, batch: Batch) -> Tensor:
-        """The fallback: rows padded to the longest, outputs packed again. Costs the padding."""
+    def _padded(self, batch: Batch, name: str, words: Tensor, asked: Mapping[str, bool]) -> Any:
+        """The fallback: rows padded to the longest. Costs the padding."""
         assert batch.sight is None, "padded rows are read whole"
         num_rows, longest = len(batch.row_lengths), int(batch.row_lengths.max())
         place = _place(batch)
 
         def spread(flat: Tensor, fill: int) -> Tensor:
-            return flat.new_full((num_rows * longest,), fill).index_copy(0, place, flat).view(num_rows, longest)
+            empty = flat.new_full((num_rows * longest, *flat.shape[1:]), fill)
+            return empty.index_copy(0, place, flat).unflatten(0, (num_rows, longest))
 
         inputs = {
-            "input_ids": spread(batch.tokens, self.encoder.config.pad_token_id or 0),
+            name: spread(words, 0 if words.is_floating_point() else self.encoder.config.pad_token_id or 0),
             "attention_mask": spread(torch.ones_like(batch.tokens), 0),
         }
         if self.knows_segments:
             inputs["token_type_ids"] = spread(batch.segments, 0)
-        hidden: Tensor = self.encoder(**inputs).last_hidden_state
-        return hidden.flatten(0, 1)[place]
+        return self.encoder(**inputs, **asked)
 
     def save(self, folder: Path) -> None:
         """Writes the Hugging Face layout: `AutoModel.from_pretrained(folder)` loads it without trunkline."""
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        with torch.no_grad():
+            self.embeddings.weight.copy_(self.settings.capped(self.embeddings.weight))  # read plainly it is the same
         self.encoder.save_pretrained(folder)
 
     def describe(self) -> dict[str, Any]:
@@ -158,7 +200,30 @@ def _first_position(encoder: nn.Module) -> int:
     return 0
 
 
-def _from_scratch(architecture: str, *, dropout: float, max_length: int, **sizes: Any) -> Any:
+def offered(config: Any) -> dict[str, dict[str, Any]]:
+    """The kinds of positions an encoder's configuration offers, and what to set for each."""
+    if getattr(config, "rope_parameters", None) or config.model_type == "roformer":
+        return {"rotary": {}}
+    if hasattr(config, "sinusoidal_pos_embds"):
+        return {"learned": {"sinusoidal_pos_embds": False}, "sinusoidal": {"sinusoidal_pos_embds": True}}
+    return {"learned": {}}
+
+
+def check_positions(config: Any, wanted: str | None) -> None:
+    """Raises ConfigError where the encoder has not the kind of positions that is wanted."""
+    if wanted is None:
+        return
+    settings = offered(config).get(wanted)
+    if settings is None or any(getattr(config, key) != value for key, value in settings.items()):
+        raise ConfigError(
+            f"trunk.positions: {config.model_type} has {' or '.join(offered(config))} positions, found {wanted!r}. "
+            "Known: learned (bert and most), sinusoidal (distilbert), rotary (modernbert, nomic_bert)."
+        )
+
+
+def _from_scratch(
+    architecture: str, *, dropout: float, max_length: int, positions: str | None, dim: int | None, **sizes: Any
+) -> Any:
     from transformers import AutoConfig, AutoModel
 
     try:
@@ -169,6 +234,9 @@ def _from_scratch(architecture: str, *, dropout: float, max_length: int, **sizes
         ) from error
     offset = sizes["pad_token_id"] + 1 if "roberta" in architecture else 0
     sizes["max_position_embeddings"] = max(512, max_length) + offset
+    sizes |= offered(config).get(positions or "", {})
+    if dim is not None and hasattr(config, "embedding_size"):
+        sizes["embedding_size"] = dim
     for key, value in {**sizes, **_dropout(config, dropout)}.items():
         setattr(config, key, value)
     return _without_pooler(AutoModel.from_config(config))
@@ -191,14 +259,8 @@ def _pretrained(source: str, dropout: float) -> Any:
 
 def _folder(source: str) -> str:
     """A local folder (checked: no code in it), a folder inside an installed package, or a hub name as it is."""
-    if source.startswith("package:"):
-        from importlib.util import find_spec
-
-        package, _, inside = source.removeprefix("package:").partition("/")
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ConfigError(f"trunk.pretrained: package '{package}' is not installed. Install it, or name a folder.")
-        source = str(Path(spec.submodule_search_locations[0]) / inside)
+    if source.startswith(PACKAGE):
+        source = str(located(source, "trunk.pretrained"))
     path = Path(source)
     if path.is_dir():
         config = path / "config.json"

@@ -38,6 +38,7 @@ RECIPE_KEYS = (
     "lr",
 )
 ELSEWHERE = dict.fromkeys(RECIPE_KEYS, RECIPE_FILE)
+OF_EVERY_HEAD: Final = {"layer_mix": False}  # what any head takes beside its own arguments, and the default
 
 
 class Card(Strict):
@@ -224,7 +225,7 @@ def check_parts(card: Card) -> None:
     kind = card.head.kind
     if card.rows_of is None:
         _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
-    _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also=ENCODINGS.arguments(kind))
+    _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also={**OF_EVERY_HEAD, **ENCODINGS.arguments(kind)})
     _check_kind(card, findings)
     if card.loss is not None:
         _check_arguments(findings, LOSSES, ("loss",), card.loss.kind, card.loss.arguments)
@@ -263,6 +264,8 @@ def _check_arguments(
 
 def _check_kind(card: Card, findings: Findings) -> None:
     encoding = ENCODINGS.get(card.head.kind)
+    if not isinstance(mixes := card.head_arguments.get("layer_mix", False), bool):
+        findings.add(("head", "layer_mix"), f"expected true or false, found {shown_value(mixes)}.")
     if encoding.needs_target and card.target is None:
         findings.add(("target",), f"is missing: the column a {card.head.kind} task learns.")
     if card.inputs and len(card.inputs) not in encoding.num_inputs:

@@ -65,7 +65,7 @@ class Freezing:
 def sections(model: MultiTask) -> dict[str, set[str]]:
     """Word -> parameter names: trunk, embeddings, layers, layers.0.., heads, heads.<task>, and adapters where there are any."""
     named = dict(model.named_parameters())
-    layers = model.trunk.layers
+    layers = model.trunk.blocks
     inside = [{id(parameter) for parameter in layer.parameters()} for layer in layers]
     found: dict[str, set[str]] = {
         f"layers.{number}": {name for name, parameter in named.items() if id(parameter) in own}
@@ -92,7 +92,7 @@ def layer_scale(model: MultiTask, decay: float) -> Mapping[str, float]:
     Source: Howard & Ruder, arXiv:1801.06146, section 3.2 (there the decay is 1/2.6); the top layer has the trunk's own rate.
     """
     known = sections(model)
-    count = len(model.trunk.layers)
+    count = len(model.trunk.blocks)
     scales = {name: decay**count for name in known.get("embeddings", ())}
     for number in range(count):
         scales |= dict.fromkeys(known[f"layers.{number}"], decay ** (count - 1 - number))

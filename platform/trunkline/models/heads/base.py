@@ -8,10 +8,20 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
+from trunkline.models.pooling import Mix
 
 
 class Head(nn.Module):
-    """hidden [n, D] of one task's slice -> what its loss reads. Its keyword-only arguments come from the card's `head:`."""
+    """hidden [n, D] of one task's slice -> what its loss reads. Its keyword-only arguments come from the card's `head:`.
+
+    mix: how its hidden states are made of the trunk's layers, set by whoever composes; None: the last layer alone.
+    """
+
+    mix: Mix | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = None
 
     @abstractmethod
     def forward(self, hidden: Tensor, rows: RowIndex) -> Tensor: ...

@@ -15,7 +15,7 @@ class Classification(Head):
 
     def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: float = 0.0) -> None:
         super().__init__()
-        self.pool = POOLINGS.get(pooling)
+        self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, num_labels)
 

@@ -20,7 +20,7 @@ class Contrastive(Head):
 
     def __init__(self, width: int, *, pooling: str = "mean", size: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
-        self.pool = POOLINGS.get(pooling)
+        self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, size or width)
 

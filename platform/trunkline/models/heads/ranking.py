@@ -20,7 +20,7 @@ class Ranking(Head):
 
     def __init__(self, width: int, *, pooling: str = "first", dropout: float = 0.1) -> None:
         super().__init__()
-        self.pool = POOLINGS.get(pooling)
+        self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, 1, bias=False)
 

@@ -29,7 +29,7 @@ class Regression(Head):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.pool = POOLINGS.get(pooling)
+        self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)
         self.log_var = log_var
         self.shape = (*([] if num_values is None else [num_values]), *([2] if log_var else []))
