@@ -12,7 +12,7 @@ from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
 from trunkline.document.schema import Findings, Part, Short, Strict, check_version, shown_value, validate
 from trunkline.errors import UsageError
-from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
+from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
 
 SCHEMA_VERSION: Final = 1
 LARGEST = 10**12
@@ -33,8 +33,21 @@ CLUSTER_KEYS = (
 )
 CARD_KEYS = ("head", "loss", "metrics", "inputs", "target", "data", "labels")
 ELSEWHERE = {**dict.fromkeys(CLUSTER_KEYS, CLUSTER_FILE), **dict.fromkeys(CARD_KEYS, CARD_FILE)}
-PARTS = {"trunk": TRUNKS, "tokenizer": TOKENIZERS, "sampling": SAMPLERS, "weighting": WEIGHTINGS, "optim": OPTIMIZERS}
-DEFAULT_KINDS = {"tokenizer": "wordpiece", "sampling": "proportional", "weighting": "static", "optim": "adamw"}
+PARTS = {
+    "trunk": TRUNKS,
+    "tokenizer": TOKENIZERS,
+    "sampling": SAMPLERS,
+    "weighting": WEIGHTINGS,
+    "passes": PASSES,
+    "optim": OPTIMIZERS,
+}
+DEFAULT_KINDS = {
+    "tokenizer": "wordpiece",
+    "sampling": "proportional",
+    "weighting": "static",
+    "passes": "plain",
+    "optim": "adamw",
+}
 
 Count = Annotated[int, Field(gt=0, le=LARGEST)]
 Schedule = Literal[
@@ -115,6 +128,11 @@ class Train(Strict):
         description="decay of a moving average of the weights, such as 0.999, which is evaluated and written; null: none",
     )
     clip: Positive | None = Field(default=1.0, description="largest gradient norm; null: no clipping")
+    probes: list[str] | None = Field(
+        default=None,
+        description="names of the trunk's linear layers on which gradients are compared, such as ['*.layer.3.*']; null: the "
+        "trunk's own, as a rule the last block",
+    )
     log_every: Count = 10
     log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")
 
@@ -199,6 +217,11 @@ class Recipe(Strict):
     decontaminate: bool = Field(default=False, description="leave out training rows that stand in the test of any task here")
     sampling: Annotated[Part, _with_kind("sampling")] = Part(kind=DEFAULT_KINDS["sampling"])
     weighting: Annotated[Part, _with_kind("weighting")] = Part(kind=DEFAULT_KINDS["weighting"])
+    single_task: bool = Field(default=False, description="after the run, train each task alone, once, and tell the difference")
+    passes: Annotated[Part, _with_kind("passes")] = Field(
+        default=Part(kind=DEFAULT_KINDS["passes"]),
+        description="over a micro-batch: plain, or adversarial (fgm, pgd, freelb, smart)",
+    )
     optim: Optim = Optim()
     start: Start | None = Field(default=None, description="the folder of a trained model to go on from")
     finetune: Finetune = Field(default=Finetune(), description="full, heads, bitfit, lora or {kind: lora, rank: 8, alpha: 16}")

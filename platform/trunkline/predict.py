@@ -110,6 +110,9 @@ class Model:
 
     def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> np.ndarray:
         """Trunk states pooled to one vector per text: float32 [n, D], in order. pooling: first, last, mean or max."""
+        pool = POOLINGS.get(pooling)(self.width)
+        if any(True for _ in pool.parameters()):
+            raise UsageError(f"pooling '{pooling}' is learned with a task's head. Take first, last, mean or max.")
         if not texts:
             return np.zeros((0, self.width), np.float32)
         encoded = self.tokenizer.encode(list(texts))
@@ -118,9 +121,7 @@ class Model:
 
     def embed_rows(self, rows: Rows, *, pooling: str = "mean") -> np.ndarray:
         """The same of rows that are encoded already, each one trunk row."""
-        pool = POOLINGS.get(pooling)(self.width)
-        if any(True for _ in pool.parameters()):
-            raise UsageError(f"pooling '{pooling}' is learned with a task's head. Take first, last, mean or max.")
+        pool = POOLINGS.get(pooling)
         table = Table(rows, lambda given, _: (given.tokens.values, {}), rows)
         vectors = np.zeros((len(rows), self.width), np.float32)
         for batch in self._packs({"": table}):

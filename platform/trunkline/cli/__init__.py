@@ -5,6 +5,9 @@ COMMANDS = {
     "train": "run",
     "evaluate": "run",
     "plan": "plan",
+    "baseline": "mixing",
+    "affinity": "mixing",
+    "mix": "mixing",
     "predict": "run",
     "extend": "extend",
     "refresh": "extend",
@@ -18,4 +21,5 @@ COMMANDS = {
     "doctor": "doctor",
     "parts": "parts",
     "config": "config",
+    "vectors": "vectors",
 }

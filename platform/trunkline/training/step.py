@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,9 +16,12 @@ from trunkline.errors import TrunklineError
 from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
-from trunkline.training.gram import Probe
+from trunkline.training.exact import Foresight, probe_of
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
+from trunkline.training.passes import Micro, Pass, Plain
+
+PLAIN = Plain()
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Observed:
 
     losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
     gradient are numbers; if not, the step was left out. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
-    the tasks' gradients, where the weighting or the sampler asked for it and the step was taken.
+    the tasks' gradients, where the weighting or the sampler asked for it and the step was taken. coefficients: what
+    the tasks' losses were multiplied with [T].
     """
 
     losses: Tensor
@@ -34,6 +39,7 @@ class Observed:
     finite: bool = True
     stop: bool = False
     gram: Tensor | None = None
+    coefficients: Tensor | None = None
 
 
 class RanksDisagree(TrunklineError):
@@ -41,12 +47,20 @@ class RanksDisagree(TrunklineError):
 
 
 def run_step(
-    engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False, watch: bool = False
+    engine: Engine,
+    packs: Step,
+    weighting: Weighting,
+    *,
+    seed: int,
+    stop: bool = False,
+    watch: bool = False,
+    passes: Pass = PLAIN,
 ) -> Observed:
-    """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
+    """The passes over every micro-batch (`passes.py`), one optimizer step, then the weighting observes.
 
-    If groups were dealt apart, a look ahead finds their loss first (`cached.py`). If a loss or the gradient is not finite on any
-    rank, all ranks leave the step out: no parameter, moment, step count or weighting changes (`guards.py`).
+    Plain passes are one forward and one backward. If groups were dealt apart, a look ahead finds their loss first
+    (`cached.py`). If a loss or the gradient is not finite on any rank, all ranks leave the step out: no parameter, moment,
+    step count or weighting changes (`guards.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do. watch: the tasks' gradients are compared
@@ -55,39 +69,56 @@ def run_step(
     agree(packs)
     if engine.stage < 3:  # stage 3 holds every weight once
         replicas.compare(engine.parameters, packs.step)
+    weighed = weighting.needs_gram
+    sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
+    reseed = partial(seed_dropout, seed, packs.step)
+    known = look_ahead(engine, packs, reseed)
+    batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
+    ahead = Foresight(engine, packs, weighting, reseed) if weighed and weighting.exact else None
+    if ahead is not None and len(batches) > 1:
+        ahead.pass_over(batches)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
-    sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
     carried = coefficients.float().to(engine.device) * engine.world
-    weighed = weighting.needs_gram
-    probe = Probe(engine.module.trunk, len(packs.counts)) if weighed or watch else None
-    last = len(packs.batches) - 1
-    known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
-    for micro, batch in enumerate(packs.batches):
-        seed_dropout(seed, packs.step, micro)
-        batch = informed(batch.to(engine.device), known[micro])
+    probe = probe_of(engine, packs) if (weighed or watch) and ahead is None else None
+    for micro, batch in enumerate(batches):
+        batch = batch.to(engine.device)
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
-            scalar, parts = engine.forward(batch, scale, last=micro == last)
-            engine.backward(scalar)
+            if ahead is not None and len(batches) == 1:
+                reseed(micro)
+                scalar, parts, coefficients = ahead.forward(batch)
+                engine.backward(scalar)
+            else:
+                last = micro == len(batches) - 1
+                parts = passes.run(Micro(engine, batch, scale, last, partial(reseed, micro), keyed(seed, packs.step)))
         sums += parts
     told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    gram = probe.gram() if probe and told.finite else None
-    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, gram)
+    gram = ahead.gram if ahead is not None else probe.gram() if probe else None
+    shown = gram if told.finite else None
+    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, shown, coefficients)
     if not observed.finite:
         engine.drop()
+        if ahead is not None:
+            ahead.forget()
         return observed
     engine.step()
-    if gram is not None and weighed:
-        weighting.see(gram)
+    if ahead is not None and ahead.told:
+        return observed
+    if shown is not None and weighed and ahead is None:
+        weighting.see(shown)
     weighting.observe(observed.losses, observed.present)
     return observed
 
 
+def keyed(*words: int) -> int:
+    """A number of 56 bits that the words decide."""
+    return int.from_bytes(hashlib.blake2b(" ".join(map(str, words)).encode(), digest_size=7).digest(), "big")
+
+
 def seed_dropout(seed: int, step: int, micro: int) -> None:
     """Dropout is a function of (seed, step, rank, micro-batch), so that resuming needs no generator state (law 3)."""
-    words = f"{seed} {step} {torch.distributed.get_rank()} {micro}".encode()
-    torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
+    torch.manual_seed(keyed(seed, step, torch.distributed.get_rank(), micro))
 
 
 def agree(packs: Step, every: int = 50, first: int = 10) -> None:
