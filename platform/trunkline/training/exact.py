@@ -53,7 +53,8 @@ class Foresight:
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The only micro-batch of the step: its scalar, weighed by what it showed, its loss sums, and the coefficients [T]."""
         scale = factors(torch.ones_like(self.counts), self.packs.counts).to(self.engine.device)
-        self.engine.module.inner = inner = []
+        inner: list[Tensor] = []
+        self.engine.module.inner = inner
         try:
             with self.probe.watching(batch, self.ones):
                 scalar, parts = self.engine.forward(batch, scale, last=True)
