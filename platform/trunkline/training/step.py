@@ -64,7 +64,7 @@ def run_step(
     known = look_ahead(engine, packs, reseed)
     batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
     ahead = Foresight(engine, packs, weighting, reseed) if weighed and weighting.exact else None
-    if ahead is not None and len(batches) > 1:
+    if ahead is not None and ahead.apart:
         ahead.pass_over(batches)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
@@ -75,7 +75,7 @@ def run_step(
         batch = batch.to(engine.device)
         last = micro == len(batches) - 1
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
-            if ahead is not None and len(batches) == 1:
+            if ahead is not None and not ahead.apart:
                 scalar, parts, coefficients = ahead.forward(batch)
             else:
                 scalar, parts = engine.forward(batch, scale, last=last)
