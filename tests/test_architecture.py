@@ -18,7 +18,7 @@ FLOORS = (
     ("config", "cluster", "batch"),
     ("tasks",),
     ("data", "models", "losses", "weighting", "sampling", "metrics", "monitor", "checkpoint"),
-    ("training", "evaluate", "predict", "export", "report", "continual"),
+    ("training", "evaluate", "predict", "export", "report", "continual", "vectors"),
     ("build",),
     ("launch", "plan", "serve", "doctor"),
     ("workflows",),

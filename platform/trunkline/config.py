@@ -12,7 +12,7 @@ from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
 from trunkline.document.schema import Findings, Part, Short, Strict, check_version, shown_value, validate
 from trunkline.errors import UsageError
-from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
+from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
 
 SCHEMA_VERSION: Final = 1
 LARGEST = 10**12
@@ -33,8 +33,21 @@ CLUSTER_KEYS = (
 )
 CARD_KEYS = ("head", "loss", "metrics", "inputs", "target", "data", "labels")
 ELSEWHERE = {**dict.fromkeys(CLUSTER_KEYS, CLUSTER_FILE), **dict.fromkeys(CARD_KEYS, CARD_FILE)}
-PARTS = {"trunk": TRUNKS, "tokenizer": TOKENIZERS, "sampling": SAMPLERS, "weighting": WEIGHTINGS, "optim": OPTIMIZERS}
-DEFAULT_KINDS = {"tokenizer": "wordpiece", "sampling": "proportional", "weighting": "static", "optim": "adamw"}
+PARTS = {
+    "trunk": TRUNKS,
+    "tokenizer": TOKENIZERS,
+    "sampling": SAMPLERS,
+    "weighting": WEIGHTINGS,
+    "passes": PASSES,
+    "optim": OPTIMIZERS,
+}
+DEFAULT_KINDS = {
+    "tokenizer": "wordpiece",
+    "sampling": "proportional",
+    "weighting": "static",
+    "passes": "plain",
+    "optim": "adamw",
+}
 
 Count = Annotated[int, Field(gt=0, le=LARGEST)]
 Schedule = Literal[
@@ -205,6 +218,10 @@ class Recipe(Strict):
     sampling: Annotated[Part, _with_kind("sampling")] = Part(kind=DEFAULT_KINDS["sampling"])
     weighting: Annotated[Part, _with_kind("weighting")] = Part(kind=DEFAULT_KINDS["weighting"])
     single_task: bool = Field(default=False, description="after the run, train each task alone, once, and tell the difference")
+    passes: Annotated[Part, _with_kind("passes")] = Field(
+        default=Part(kind=DEFAULT_KINDS["passes"]),
+        description="over a micro-batch: plain, or adversarial (fgm, pgd, freelb, smart)",
+    )
     optim: Optim = Optim()
     start: Start | None = Field(default=None, description="the folder of a trained model to go on from")
     finetune: Finetune = Field(default=Finetune(), description="full, heads, bitfit, lora or {kind: lora, rank: 8, alpha: 16}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ import torch
 
 from trunkline.batch import Weighting
 from trunkline.build.finetune import make_adapters, rehearsed
-from trunkline.build.mixing import make_stream, make_weighting, part_of
+from trunkline.build.mixing import make_stream, make_weighting
+from trunkline.build.optimization import make_optimizer, make_passes
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
-from trunkline.continual.penalties import MakeOptimizer, anchored
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit
@@ -29,14 +28,12 @@ from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.models.base import Trunk
-from trunkline.models.multitask import MultiTask, owner
-from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
+from trunkline.models.multitask import MultiTask
+from trunkline.registry import METRICS, TRUNKS
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
-from trunkline.training.engine import check_stage, step_of
-from trunkline.training.freezing import layer_scale
 from trunkline.training.objective import Objective
-from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
+from trunkline.training.passes import Pass
 
 PRIMED = "trunk.safetensors"  # in a run's folder
 
@@ -58,6 +55,7 @@ class Assembly:
     objective: Objective
     stream: Stream
     weighting: Weighting
+    passes: Pass
     told: dict[str, Any]
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
@@ -127,54 +125,12 @@ def assemble(run: Path) -> Assembly:
         objective=Objective(model, losses, precision(recipe.engine.precision), recipe.train.probes),
         stream=stream,
         weighting=make_weighting(recipe, cards),
+        passes=make_passes(recipe),
         told=prepared.get("trunk", {}),
         make_optimizer=make_optimizer(recipe),
         documents=documents(run),
         lineage=lineage(recipe, cards, splits),
     )
-
-
-def make_groups(recipe: Recipe, model: MultiTask, state: Mapping[str, Mapping[str, torch.Tensor]] | None = None) -> Groups:
-    """The model's parameter groups with the rates and decays of the recipe. state: what was trained before, by name."""
-    optim = recipe.optim
-    return parameter_groups(
-        model,
-        owner,
-        model.trunk.embeddings,
-        lr=optim.lr,
-        head_lr=optim.head_lr or optim.lr,
-        embedding_lr=optim.embedding_lr,
-        head_decay=optim.head_decay,
-        embedding_decay=optim.embedding_decay,
-        steps={name: step_of(entry) for name, entry in (state or {}).items()},
-        scale=layer_scale(model, optim.layer_decay),
-    )
-
-
-def make_optimizer(recipe: Recipe) -> MakeOptimizer:
-    """Groups -> the recipe's optimizer, with the pull of `start.anchor`."""
-    make = functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments)
-    start = recipe.start
-    return make if start is None or start.anchor is None else anchored(make, start.anchor, weighed=start.fisher is not None)
-
-
-def make_schedule(recipe: Recipe) -> Schedule:
-    optim = recipe.optim
-    cooldown = COOLDOWN if optim.cooldown is None else optim.cooldown
-    return Schedule(optim.schedule, optim.warmup, recipe.train.steps, cooldown)
-
-
-def check_optimizer(recipe: Recipe, model: MultiTask) -> None:
-    """Raises ConfigError for settings that the optimizer refuses, and for one that can not run at the ZeRO stage."""
-    with part_of(recipe, "optim"):
-        make = OPTIMIZERS.get(recipe.optim.kind)
-        check_stage(make, recipe.engine.zero_stage)
-        try:
-            make(make_groups(recipe, model), **recipe.optim.arguments)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"optim: optimizer '{recipe.optim.kind}' refuses its arguments: {error}. Mend them, or leave them out."
-            ) from error
 
 
 def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str, Encoding], tokenizer: Tokenizer) -> MultiTask:

@@ -23,7 +23,7 @@ from trunkline.sampling.life import Life, Lives
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
 
-PART_KEY = re.compile(r"((?:sampling|weighting|tasks|optim|engine)(?:\.\w+)*):? ")
+PART_KEY = re.compile(r"((?:sampling|weighting|tasks|optim|engine|passes)(?:\.\w+)*):? ")
 LENGTH = "length"
 
 

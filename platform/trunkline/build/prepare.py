@@ -14,9 +14,11 @@ import safetensors.torch
 import torch
 
 from trunkline import durable
-from trunkline.build.assemble import PRIMED, check_optimizer, make_model
+from trunkline.batch import Batch
+from trunkline.build.assemble import PRIMED, make_model
 from trunkline.build.finetune import make_freezing
 from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
+from trunkline.build.optimization import check_optimizer, check_passes
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.start import Parent, write_start
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
@@ -37,7 +39,7 @@ from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
 from trunkline.losses.base import Loss
 from trunkline.models.base import Primed
 from trunkline.models.multitask import MultiTask
-from trunkline.registry import OPTIMIZERS, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
+from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 from trunkline.tasks.plugin import load_plugin
@@ -84,6 +86,7 @@ def check_recipe(recipe: Recipe) -> None:
         ("tokenizer", TOKENIZERS, recipe.tokenizer.kind, recipe.tokenizer.arguments),
         ("sampling", SAMPLERS, recipe.sampling.kind, recipe.sampling.arguments),
         ("weighting", WEIGHTINGS, recipe.weighting.kind, recipe.weighting.arguments),
+        ("passes", PASSES, recipe.passes.kind, recipe.passes.arguments),
         ("optim", OPTIMIZERS, recipe.optim.kind, recipe.optim.arguments),
     ]
     for section, registry, kind, given in sections:
@@ -129,6 +132,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     make_freezing(recipe, model)
     start = parent.state(model, cards, recipe, store, say) if parent else None
     _try_losses(model, losses, encodings, cards)
+    check_passes(recipe, weighting, sampler, losses, model, _dummies(losses, encodings))
     beside = targets_beside(cards)
     sources = {name: taught(card, sources[name], catalog) for name, card in cards.items()}
     jobs = [
@@ -181,13 +185,18 @@ def _try_losses(
     model: MultiTask, losses: Mapping[str, Loss], encodings: Mapping[str, Encoding], cards: Mapping[str, Card]
 ) -> None:
     """Every head and loss once on its dummy row. Raises ConfigError where they do not fit each other."""
-    batch = pack([], {name: Table.of(encodings[name].dummy(), encodings[name]) for name in losses}, seed=0)
+    batch = _dummies(losses, encodings)
     hidden = torch.zeros(batch.num_tokens, model.trunk.width)
     for name, loss in losses.items():
         part = batch.tasks[name]
         outputs = model.head(name)(batch.states(name, hidden), batch.index(name))
         with placed(cards[name], "loss"):
             loss(outputs, {**part.targets, TEACHER: outputs.detach()})  # a dummy has no teacher
+
+
+def _dummies(losses: Mapping[str, Loss], encodings: Mapping[str, Encoding]) -> Batch:
+    """A pack of every task's dummy row."""
+    return pack([], {name: Table.of(encodings[name].dummy(), encodings[name]) for name in losses}, seed=0)
 
 
 def _say_removed(drawn: list[tuple[SplitJob, StoredSplit]], say: Say) -> None:

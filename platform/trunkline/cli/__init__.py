@@ -21,4 +21,5 @@ COMMANDS = {
     "doctor": "doctor",
     "parts": "parts",
     "config": "config",
+    "vectors": "vectors",
 }

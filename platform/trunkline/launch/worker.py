@@ -14,9 +14,10 @@ import torch
 
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
-from trunkline.build.assemble import assemble, make_groups, make_schedule, model_config
+from trunkline.build.assemble import assemble, model_config
 from trunkline.build.finetune import make_freezing
 from trunkline.build.model import write_model
+from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
@@ -119,6 +120,7 @@ class Worker:
             record=self._record,
             asked=self.asked,
             average=self.average,
+            passes=self.built.passes,
         )
 
     def _evaluate(self, step: int) -> Mapping[str, float]:

@@ -41,6 +41,13 @@ class Loss(nn.Module):
         """Raises ConfigError if its own arguments do not fit the task. sizes: the encoding's `head_arguments`."""
         del sizes
 
+    def distance(self, outputs: Tensor, others: Tensor) -> Tensor:
+        """How far apart two outputs for the same rows are, one value for each line of theirs; what smoothness training lowers.
+
+        The mean squared difference. A loss over classes compares what the outputs say of them instead.
+        """
+        return (outputs - others).square().flatten(1).mean(1) if outputs.ndim > 1 else (outputs - others).square()
+
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor: ...
 

@@ -12,8 +12,17 @@ from trunkline.losses.base import Loss, check_length, check_number, weights_of
 from trunkline.registry import LOSSES
 
 
+class OverClasses(Loss):
+    """A loss whose outputs are logits over C classes that exclude each other."""
+
+    def distance(self, outputs: Tensor, others: Tensor) -> Tensor:
+        """KL(p || q) + KL(q || p) of the two softmaxes, in nats."""
+        mine, theirs = outputs.log_softmax(-1), others.log_softmax(-1)
+        return ((mine.exp() - theirs.exp()) * (mine - theirs)).sum(-1)
+
+
 @LOSSES.register("cross_entropy")
-class CrossEntropy(Loss):
+class CrossEntropy(OverClasses):
     """-log softmax(outputs)[label], with label smoothing e: (1 - e) of it + e / C times the sum over all classes.
 
         value = w[label] * (1 - e) * -log p[label] + e / C * sum over c of w[c] * -log p[c]
@@ -43,7 +52,7 @@ class CrossEntropy(Loss):
 
 
 @LOSSES.register("focal")
-class Focal(Loss):
+class Focal(OverClasses):
     """Cross entropy that fades for what is already right: (1 - p) ** gamma * -log p, p = softmax(outputs)[label].
 
     outputs [K, C]; targets `labels` [K] in 0..C-1. Returns [K] in nats; gamma 0 is cross entropy. Source: Lin et al.,

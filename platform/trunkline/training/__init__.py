@@ -1,4 +1,4 @@
-"""The loop, the step and the engine. The table of contents of its optimizers."""
+"""The loop, the step and the engine. The table of contents of its optimizers and passes."""
 
 OPTIMIZERS = {
     "adamw": "optimizers",
@@ -9,3 +9,4 @@ OPTIMIZERS = {
     "lion": "optimizers",
     "muon": "optimizers",
 }
+PASSES = {"plain": "passes", "fgm": "passes", "pgd": "passes", "freelb": "passes", "smart": "passes"}

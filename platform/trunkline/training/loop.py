@@ -17,7 +17,8 @@ from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
 from trunkline.training.interference import Interference, alignment
 from trunkline.training.optim import Schedule, set_learning_rates
-from trunkline.training.step import Observed, run_step
+from trunkline.training.passes import Pass
+from trunkline.training.step import PLAIN, Observed, run_step
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def train(
     record: Callable[[Step], None],
     asked: Callable[[], bool],
     average: Average | None = None,
+    passes: Pass = PLAIN,
 ) -> None:
     """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
 
@@ -68,7 +70,7 @@ def train(
     engine_at: the engine a step trains with; another one where what is trained changes. Collective.
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
-    asked to stop. average: of the parameters, kept up with them.
+    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch.
     """
     clock, interference = Clock(), Interference(list(tables))
     for step in range(progress.step + 1, plan.steps + 1):
@@ -80,7 +82,7 @@ def train(
         engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         watch = stream.sampler.needs_gram
-        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch)
+        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes)
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)

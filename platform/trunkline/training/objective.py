@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.batch import ROW_WEIGHT, Batch
+from trunkline.losses.base import Loss
 from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask
 
@@ -72,6 +73,12 @@ class Objective(nn.Module):
         assert values.shape == (count,), f"{task}: loss gave {tuple(values.shape)} values for {count} targets"
         weights = targets.get(ROW_WEIGHT)
         return values if weights is None else values * weights
+
+    def distance(self, task: str, outputs: Tensor, others: Tensor) -> Tensor:
+        """How far a task's outputs lie from others of the same rows, by its loss's own measure."""
+        loss = self._losses[self.tasks.index(task)]
+        assert isinstance(loss, Loss)
+        return loss.distance(outputs, others)
 
     def _sum(self, number: int, outputs: Tensor, batch: Batch) -> Tensor:
         task = self.tasks[number]

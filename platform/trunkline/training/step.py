@@ -19,6 +19,9 @@ from trunkline.training.engine import Engine
 from trunkline.training.exact import Foresight, probe_of
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
+from trunkline.training.passes import Micro, Pass, Plain
+
+PLAIN = Plain()
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,20 @@ class RanksDisagree(TrunklineError):
 
 
 def run_step(
-    engine: Engine, packs: Step, weighting: Weighting, *, seed: int, stop: bool = False, watch: bool = False
+    engine: Engine,
+    packs: Step,
+    weighting: Weighting,
+    *,
+    seed: int,
+    stop: bool = False,
+    watch: bool = False,
+    passes: Pass = PLAIN,
 ) -> Observed:
-    """Forward and backward of every micro-batch, one optimizer step, then the weighting observes.
+    """The passes over every micro-batch (`passes.py`), one optimizer step, then the weighting observes.
 
-    If groups were dealt apart, a look ahead finds their loss first (`cached.py`). If a loss or the gradient is not finite on any
-    rank, all ranks leave the step out: no parameter, moment, step count or weighting changes (`guards.py`).
+    Plain passes are one forward and one backward. If groups were dealt apart, a look ahead finds their loss first
+    (`cached.py`). If a loss or the gradient is not finite on any rank, all ranks leave the step out: no parameter, moment,
+    step count or weighting changes (`guards.py`).
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do. watch: the tasks' gradients are compared
@@ -63,7 +74,9 @@ def run_step(
     reseed = partial(seed_dropout, seed, packs.step)
     known = look_ahead(engine, packs, reseed)
     batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
-    ahead = Foresight(engine, packs, weighting, reseed) if weighed and weighting.exact else None
+    # Passes that are not plain run the forward as they like, so that the look can not lean on theirs.
+    several = len(batches) > 1 or not isinstance(passes, Plain)
+    ahead = Foresight(engine, packs, weighting, reseed, apart=several) if weighed and weighting.exact else None
     if ahead is not None and ahead.apart:
         ahead.pass_over(batches)
     coefficients = weighting.coefficients()
@@ -71,15 +84,15 @@ def run_step(
     carried = coefficients.float().to(engine.device) * engine.world
     probe = probe_of(engine, packs) if (weighed or watch) and ahead is None else None
     for micro, batch in enumerate(batches):
-        reseed(micro)
         batch = batch.to(engine.device)
-        last = micro == len(batches) - 1
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
             if ahead is not None and not ahead.apart:
+                reseed(micro)
                 scalar, parts, coefficients = ahead.forward(batch)
+                engine.backward(scalar)
             else:
-                scalar, parts = engine.forward(batch, scale, last=last)
-            engine.backward(scalar)
+                last = micro == len(batches) - 1
+                parts = passes.run(Micro(engine, batch, scale, last, partial(reseed, micro), keyed(seed, packs.step)))
         sums += parts
     told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
@@ -100,10 +113,14 @@ def run_step(
     return observed
 
 
+def keyed(*words: int) -> int:
+    """A number of 56 bits that the words decide."""
+    return int.from_bytes(hashlib.blake2b(" ".join(map(str, words)).encode(), digest_size=7).digest(), "big")
+
+
 def seed_dropout(seed: int, step: int, micro: int) -> None:
     """Dropout is a function of (seed, step, rank, micro-batch), so that resuming needs no generator state (law 3)."""
-    words = f"{seed} {step} {torch.distributed.get_rank()} {micro}".encode()
-    torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
+    torch.manual_seed(keyed(seed, step, torch.distributed.get_rank(), micro))
 
 
 def agree(packs: Step, every: int = 50, first: int = 10) -> None:

@@ -1,0 +1,145 @@
+"""`python -m benchmarks.quality.vectors`: our word vectors beside gensim's on one text; resumable by cell."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks.quality.cells import circumstances
+from scipy import stats
+
+from trunkline.registry import VECTORS
+from trunkline.vectors.base import Vectors
+from trunkline.vectors.corpus import Corpus, read_corpus
+
+HERE = Path(__file__).parent
+SHARED = HERE.parents[2] / "shared" / "data"
+OUT = HERE / "outputs" / "vectors"
+RESULTS = HERE.parent / "results" / "vectors.json"
+SETS = ("EN-WS-353-ALL", "EN-MTurk-287", "EN-SIMLEX-999", "EN-RG-65")
+SAME = {"dim": 100, "window": 5, "epochs": 10}
+SEEDS = (1, 2)
+# What each of ours is held against: gensim's of the same kind; GloVe, which gensim lacks, against both.
+AGAINST = {"skipgram": ("gensim skipgram",), "cbow": ("gensim cbow",), "glove": ("gensim skipgram", "gensim cbow")}
+BOUND = 0.03
+
+
+def main() -> None:
+    """Trains what has no cell yet and writes benchmarks/results/vectors.json."""
+    torch.set_num_threads(1)  # as gensim's one worker
+    OUT.mkdir(parents=True, exist_ok=True)
+    text = OUT / "text.txt"
+    if not text.is_file():
+        text.write_text("\n".join(sentences()) + "\n", encoding="utf-8")
+    corpus = read_corpus([text])
+    for seed in SEEDS:
+        for name in (*AGAINST, "gensim skipgram", "gensim cbow"):
+            cell = OUT / f"{name.replace(' ', '-')}-{seed}.json"
+            if not cell.is_file():
+                print(name, seed, file=sys.stderr)
+                cell.write_text(json.dumps(measured(name, corpus, text, seed)))
+    RESULTS.write_text(json.dumps(document(corpus), indent=1) + "\n")
+
+
+def sentences() -> Iterator[str]:
+    """WikiText-2's two small splits, Shakespeare and Brown: words in lower case, a sentence or paragraph a line."""
+    folder = SHARED / "lm_corpora"
+    with zipfile.ZipFile(folder / "brown.zip") as brown:
+        for name in sorted(brown.namelist()):
+            if re.fullmatch(r"brown/c[a-r]\d\d", name):
+                for line in brown.read(name).decode().splitlines():
+                    yield _words(word.rpartition("/")[0] for word in line.split())
+    for name in ("wikitext2.valid.txt", "wikitext2.test.txt", "tinyshakespeare.txt"):
+        for line in (folder / name).read_text(encoding="utf-8").splitlines():
+            yield _words(re.findall(r"<unk>|\w+", line))
+
+
+def _words(found: Any) -> str:
+    return " ".join(word.lower() for word in found if word.replace("'", "").replace("-", "").isalnum())
+
+
+def measured(name: str, corpus: Corpus, text: Path, seed: int) -> dict[str, Any]:
+    """One training: seconds of processor time (this machine is shared), and Spearman's rho on each set."""
+    maker: Callable[[], Vectors] = (
+        (lambda: theirs(name.split()[1], text, seed)) if " " in name else (lambda: ours(name, corpus, seed))
+    )
+    began = time.process_time()
+    vectors = maker()
+    spent = time.process_time() - began
+    return {"name": name, "seed": seed, "cpu_s": round(spent, 1), "rho": similarity(vectors)}
+
+
+def ours(method: str, corpus: Corpus, seed: int) -> Vectors:
+    extra = {"x_max": 10.0} if method == "glove" else {}  # a small text: few pairs come a hundred times
+    made: Vectors = VECTORS.get(method)(**SAME, **extra).train(corpus, seed=seed, say=lambda line: print(line, file=sys.stderr))
+    return made
+
+
+def theirs(kind: str, text: Path, seed: int) -> Vectors:
+    from gensim.models import Word2Vec
+
+    settings = {"vector_size": SAME["dim"], "window": SAME["window"], "epochs": SAME["epochs"], "min_count": 5, "negative": 5}
+    model = Word2Vec(corpus_file=str(text), sg=int(kind == "skipgram"), workers=1, seed=seed, sample=1e-3, **settings)
+    return Vectors(list(model.wv.index_to_key), model.wv.vectors)
+
+
+def similarity(vectors: Vectors) -> dict[str, float]:
+    """Spearman's rho between cosine and people's scores, over the pairs of which both words have a vector; and their number."""
+    place = {word: number for number, word in enumerate(vectors.words)}
+    unit = vectors.values / np.linalg.norm(vectors.values, axis=1, keepdims=True).clip(1e-12)
+    found: dict[str, float] = {}
+    for name in SETS:
+        rows = [line.split() for line in (SHARED / "wordsim" / f"{name}.txt").read_text().lower().splitlines() if line.strip()]
+        known = [(place[a], place[b], float(score)) for a, b, score in rows if a in place and b in place]
+        near = [float(unit[a] @ unit[b]) for a, b, _ in known]
+        found[name] = float(stats.spearmanr(near, [score for _, _, score in known]).statistic)
+        found[f"{name} pairs"] = len(known)
+    found["mean"] = float(np.average([found[name] for name in SETS], weights=[found[f"{name} pairs"] for name in SETS]))
+    return found
+
+
+def document(corpus: Corpus) -> dict[str, Any]:
+    cells = [json.loads(path.read_text()) for path in sorted(OUT.glob("*-[0-9].json"))]
+    table: dict[str, Any] = {}
+    for name in dict.fromkeys(cell["name"] for cell in cells):
+        own = [cell for cell in cells if cell["name"] == name]
+        spent = float(np.mean([cell["cpu_s"] for cell in own]))
+        keys = own[0]["rho"]
+        table[name] = {
+            "rho": {key: round(float(np.mean([cell["rho"][key] for cell in own])), 4) for key in keys},
+            "of_seeds": [round(cell["rho"]["mean"], 4) for cell in own],
+            "cpu_s": round(spent, 1),
+            "words_per_cpu_s": round(len(corpus.ids) * SAME["epochs"] / spent),
+        }
+    return {
+        "schema_version": 1,
+        "command": "python -m benchmarks.quality.vectors",
+        **circumstances(),
+        "text": {"words": len(corpus.ids), "different": len(corpus.words)},
+        "settings": {**SAME, "min_count": 5, "negative": 5, "sample": 1e-3, "seeds": list(SEEDS)},
+        "methods": table,
+        "verdicts": dict(verdicts(table)),
+    }
+
+
+def verdicts(table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ours against theirs: the difference of the mean rho, whether it is within the bound, the ratio of words a second."""
+    for name, others in AGAINST.items():
+        for other in others:
+            if name in table and other in table:
+                more = table[name]["rho"]["mean"] - table[other]["rho"]["mean"]
+                speed = table[name]["words_per_cpu_s"] / table[other]["words_per_cpu_s"]
+                held = more >= -BOUND
+                yield f"{name} against {other}", {"rho": round(more, 4), "held": held, "speed": round(speed, 3)}
+
+
+if __name__ == "__main__":
+    main()
