@@ -23,17 +23,20 @@ class Foresight:
     """One step of a weighting that is `exact`: it sees this step's Gram matrix and losses, then the backward is weighed.
 
     The look goes back from the losses to the probe layers and no further. With one micro-batch it uses the forward that is
-    there anyway; with several every pack is run forward once more before, with the same dropout. Rows that belong to several
-    tasks are looked at task by task. A step whose losses or gradients are not finite tells the weighting nothing.
+    there anyway; with several, and under ZeRO-3, every pack is run forward once more before, with the same dropout. Rows that
+    belong to several tasks are looked at task by task. A step whose losses or gradients are not finite tells the weighting
+    nothing.
 
-    told: whether the weighting has observed this step. gram: [T, T], or None before the look.
+    apart: the look has a forward of its own. told: whether the weighting has observed this step. gram: [T, T], or None before
+    the look.
     """
 
-    def __init__(self, engine: Engine, packs: Step, weighting: Weighting, reseed: Callable[[int], None]) -> None:
+    def __init__(self, engine: Engine, packs: Step, weighting: Weighting, reseed: Callable[[int], None], *, apart: bool) -> None:
         self.engine, self.packs, self.weighting, self.reseed = engine, packs, weighting, reseed
         self.counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
         self.before = weighting.state()
         self.probe = probe_of(engine, packs, shared=_shared(packs))
+        self.apart = apart or engine.stage == 3  # ZeRO-3 lets go of weights behind a backward
         self.told = False
         self.gram: Tensor | None = None
         self.ones = torch.ones(len(packs.counts), device=engine.device)
@@ -53,7 +56,8 @@ class Foresight:
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The only micro-batch of the step: its scalar, weighed by what it showed, its loss sums, and the coefficients [T]."""
         scale = factors(torch.ones_like(self.counts), self.packs.counts).to(self.engine.device)
-        self.engine.module.inner = inner = []
+        inner: list[Tensor] = []
+        self.engine.module.inner = inner
         try:
             with self.probe.watching(batch, self.ones):
                 scalar, parts = self.engine.forward(batch, scale, last=True)

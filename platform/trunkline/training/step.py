@@ -74,8 +74,10 @@ def run_step(
     reseed = partial(seed_dropout, seed, packs.step)
     known = look_ahead(engine, packs, reseed)
     batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
-    ahead = Foresight(engine, packs, weighting, reseed) if weighed and weighting.exact else None
-    if ahead is not None and len(batches) > 1:
+    # Passes that are not plain run the forward as they like, so that the look can not lean on theirs.
+    several = len(batches) > 1 or not isinstance(passes, Plain)
+    ahead = Foresight(engine, packs, weighting, reseed, apart=several) if weighed and weighting.exact else None
+    if ahead is not None and ahead.apart:
         ahead.pass_over(batches)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
@@ -84,7 +86,7 @@ def run_step(
     for micro, batch in enumerate(batches):
         batch = batch.to(engine.device)
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
-            if ahead is not None and len(batches) == 1:
+            if ahead is not None and not ahead.apart:
                 reseed(micro)
                 scalar, parts, coefficients = ahead.forward(batch)
                 engine.backward(scalar)
