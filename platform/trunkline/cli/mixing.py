@@ -49,10 +49,10 @@ def baseline(
         shown = [(own.task, own.metric or "-", "-" if own.value is None else f"{own.value:.4f}", own.run) for own in alone]
         table(("task", "metric", "alone", "run"), shown)
         return
-    rows = [
+    cells = [
         (o.task, o.metric, f"{o.alone:.4f}", f"{o.together:.4f}", f"{o.percent:+.2f} %", _interval(o.low, o.high)) for o in found
     ]
-    table(("task", "metric", "alone", "together", "difference", "95 %"), rows)
+    table(("task", "metric", "alone", "together", "difference", "95 %"), cells)
     data(f"\ndelta_m {mean.percent:+.2f} %, 95 % {_interval(mean.low, mean.high)}, one seed")
 
 

@@ -123,7 +123,8 @@ def differences(run: RunFolder, alone: Sequence[Alone], say: Say, *, seed: int =
         values = [value_of(*own) for own in both]
         if not values[1]:
             continue
-        drawn = np.array([_percent(*(value_of(*own, resampled) for own in both), better) for resampled in _resampled(rng, both)])
+        resampled = ([value_of(*own, rows) for own in both] for rows in _resampled(rng, both))
+        drawn = np.array([_percent(first, second, better) for first, second in resampled])
         low, high = np.nanquantile(drawn, [0.025, 0.975])
         percent = _percent(values[0], values[1], better)
         found.append(Difference(one.task, one.metric, values[1], values[0], percent, float(low), float(high)))

@@ -74,7 +74,7 @@ def mix(
         tried, np.array([[own[name] for name in mine] for own in skills]), [names.index(n) for n in mine], recipe.seed
     )
     rates = {name: round(float(share), 4) for name, share in zip(names, best, strict=True)}
-    mixed = recipe.model_copy(update={"sampling": Part(kind="explicit", rates=rates)})
+    mixed = recipe.model_copy(update={"sampling": Part.model_validate({"kind": "explicit", "rates": rates})})
     trial_rows = [
         ({n: float(s) for n, s in zip(names, point, strict=True)}, own) for point, own in zip(tried, skills, strict=True)
     ]
