@@ -22,7 +22,8 @@ LIVES = {
     "rank": Life(min_share=0.3),
     "words": Life(max_share=0.2, patience=2),
 }
-STATEFUL = [name for name in laws.WEIGHTING_SETTINGS if name != "static"]
+# An exact one decides every step from that step's own gradients.
+STATEFUL = [name for name, given in laws.WEIGHTING_SETTINGS.items() if name != "static" and not given.get("exact")]
 
 
 def names(mixes: list[dict[str, str]]) -> list[str]:
