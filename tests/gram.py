@@ -11,7 +11,7 @@ import laws
 from trunkline.batch import Batch
 from trunkline.data.packing import pack
 from trunkline.data.stream import Unit
-from trunkline.training import step as steps
+from trunkline.training import exact
 from trunkline.training.gram import Probe
 
 
@@ -86,8 +86,8 @@ FAULTS = {kind.__name__: kind for kind in (RankLocal, GramSummed, Weighted, Mean
 
 def train(number: int, fault: str = "", **settings: Any) -> laws.Run:
     """`laws.train` under one of the mistakes above."""
-    kept, steps.Probe = steps.Probe, FAULTS.get(fault, Probe)
+    kept, exact.Probe = exact.Probe, FAULTS.get(fault, Probe)
     try:
         return laws.train(number, **settings)
     finally:
-        steps.Probe = kept
+        exact.Probe = kept

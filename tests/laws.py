@@ -82,7 +82,7 @@ WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
     "dualproj": {},
     "mgda": {"every": 2},
     "imtl_g": {},
-    "aligned_mtl": {"scale": "rmse"},
+    "aligned_mtl": {"scale": "rmse", "exact": True},
     "cagrad": {},
     "fairgrad": {},
     "nash_mtl": {},
@@ -202,6 +202,7 @@ class Run:
     saved: dict[str, Any] = field(default_factory=dict)
     grams: list[Tensor | None] = field(default_factory=list)
     weights: list[list[float]] = field(default_factory=list)
+    used: list[list[float]] = field(default_factory=list)
 
 
 def train(
@@ -255,6 +256,8 @@ def train(
         judge(flow, observed, local=fault == "verdicts of one rank")
         run.losses.append(observed.losses.tolist())
         run.grams.append(observed.gram)
+        if observed.coefficients is not None:
+            run.used.append(observed.coefficients.tolist())
         run.weights.append(mixer.coefficients().tolist())
         run.rows.append(packs.rows)
         run.micro_batches.append(len(packs.batches))

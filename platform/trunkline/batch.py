@@ -200,6 +200,11 @@ class Weighting(Protocol):
         """Whether `see` is to be called after this step's backward, which then costs a little more."""
         ...
 
+    @property
+    def exact(self) -> bool:
+        """Whether steps with a Gram matrix tell it, and their losses, before the coefficients of their own backward are asked."""
+        ...
+
     def see(self, gram: Tensor) -> None:
         """Before `observe`: inner products [T, T] of the gradients of the tasks' mean losses, without coefficients.
 

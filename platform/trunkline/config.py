@@ -95,6 +95,7 @@ class Optim(Part):
     schedule: Schedule = "linear"
     warmup: Share = Field(default=0.06, description="share of the steps")
     cooldown: Share | None = Field(default=None, description="share of the steps in which wsd falls to 0 at the end; null: 0.2")
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="factor of lr from a layer of the trunk to the one below")
 
 
 class Train(Strict):
@@ -127,6 +128,11 @@ class Train(Strict):
         description="decay of a moving average of the weights, such as 0.999, which is evaluated and written; null: none",
     )
     clip: Positive | None = Field(default=1.0, description="largest gradient norm; null: no clipping")
+    probes: list[str] | None = Field(
+        default=None,
+        description="names of the trunk's linear layers on which gradients are compared, such as ['*.layer.3.*']; null: the "
+        "trunk's own, as a rule the last block",
+    )
     log_every: Count = 10
     log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")
 
@@ -136,6 +142,34 @@ class Train(Strict):
         if isinstance(value, dict) and value.get("tokens_per_pass", 0) is None:
             return {key: item for key, item in value.items() if key != "tokens_per_pass"}
         return value
+
+
+class Freeze(Short, Strict):
+    """A part of the model that is not trained, for ever or up to a share of the steps."""
+
+    modules: str = Field(min_length=1, description="embeddings, layers.0-3, trunk, heads.NAME, or a pattern such as '*.bias'")
+    until: float | None = Field(default=None, gt=0, le=1, description="share of the steps; null: for ever")
+
+
+class Finetune(Short, Strict):
+    """What of the trunk is trained: full, its biases alone (bitfit), a low-rank change per task (lora), nothing (heads)."""
+
+    kind: Literal["full", "heads", "bitfit", "lora"] = "full"
+    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    alpha: Positive = 16.0
+
+
+class Start(Short, Strict):
+    """A trained model the run goes on from: its trunk and tokenizer, and the heads of the tasks they share."""
+
+    model: str = Field(min_length=1, description="a model folder, relative to the recipe")
+    moments: bool = Field(default=True, description="the optimizer's moments too, where the model's run still has them")
+    rehearse: Count | None = Field(default=None, description="rows of each of the model's own tasks; null: all")
+    anchor: float | None = Field(
+        default=None, gt=0, le=1, description="share of the way back to where it started, each step, at the peak rate (L2-SP)"
+    )
+    fisher: Count | None = Field(default=None, description="rows of each old task that say what the pull is to hold (EWC)")
+    aside: list[str] = Field(default_factory=list, description="tasks of this run that are not for the model it makes")
 
 
 class Engine(Strict):
@@ -183,11 +217,15 @@ class Recipe(Strict):
     decontaminate: bool = Field(default=False, description="leave out training rows that stand in the test of any task here")
     sampling: Annotated[Part, _with_kind("sampling")] = Part(kind=DEFAULT_KINDS["sampling"])
     weighting: Annotated[Part, _with_kind("weighting")] = Part(kind=DEFAULT_KINDS["weighting"])
+    single_task: bool = Field(default=False, description="after the run, train each task alone, once, and tell the difference")
     passes: Annotated[Part, _with_kind("passes")] = Field(
         default=Part(kind=DEFAULT_KINDS["passes"]),
         description="over a micro-batch: plain, or adversarial (fgm, pgd, freelb, smart)",
     )
     optim: Optim = Optim()
+    start: Start | None = Field(default=None, description="the folder of a trained model to go on from")
+    finetune: Finetune = Field(default=Finetune(), description="full, heads, bitfit, lora or {kind: lora, rank: 8, alpha: 16}")
+    freeze: list[Freeze] = Field(default_factory=list, description="such as [{modules: embeddings, until: 0.3}]")
     train: Train = Field(description="at least {steps, tokens_per_step}")
     engine: Engine = Engine()
     workers: Workers = Workers()
@@ -208,9 +246,15 @@ class Recipe(Strict):
         """`file:line:col: route`, for messages about this recipe."""
         return Findings(self._document).where(route)
 
+    def beside(self, folder: str) -> Path:
+        """A folder the recipe names, relative to itself."""
+        return (self._path.parent if self._path is not None else Path()) / folder
+
     def render(self) -> str:
-        """The recipe as YAML with every default written out; its own catalog folders become absolute."""
+        """The recipe as YAML with every default written out; the folders it names become absolute."""
         data = self.model_dump()
+        if self.start is not None:
+            data["start"]["model"] = str(self.beside(self.start.model).resolve())
         if self.catalog is not None and self._path is not None:
             here = self._path.parent
             data["catalog"] = [folder if "://" in folder else str((here / folder).resolve()) for folder in self.catalog]

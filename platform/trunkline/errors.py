@@ -97,6 +97,13 @@ class Diverged(TrunklineError):
     kind = "diverged"
 
 
+class PromiseBroken(TrunklineError):
+    """The new model is worse for a protected task than was promised; the old one stays the current one."""
+
+    exit_code = 9
+    kind = "promise"
+
+
 class Hung(TrunklineError):
     """A rank made no progress for too long; where all ranks stood is kept."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,21 +110,29 @@ class Model:
 
     def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> np.ndarray:
         """Trunk states pooled to one vector per text: float32 [n, D], in order. pooling: first, last, mean or max."""
-        pool = POOLINGS.get(pooling)(self.width)
-        if any(True for _ in pool.parameters()):
-            raise UsageError(f"pooling '{pooling}' is learned with a task's head. Take first, last, mean or max.")
         if not texts:
+            self._pool(pooling)
             return np.zeros((0, self.width), np.float32)
         encoded = self.tokenizer.encode(list(texts))
-        rows = rows_of(
-            [encoded.tokens.values[a:b].tolist() for a, b in zip(encoded.tokens.starts, encoded.tokens.starts[1:], strict=False)]
-        )
+        bounds = itertools.pairwise(encoded.tokens.starts.tolist())
+        return self.embed_rows(rows_of([encoded.tokens.values[a:b].tolist() for a, b in bounds]), pooling=pooling)
+
+    def embed_rows(self, rows: Rows, *, pooling: str = "mean") -> np.ndarray:
+        """The same of rows that are encoded already, each one trunk row."""
+        pool = self._pool(pooling)
         table = Table(rows, lambda given, _: (given.tokens.values, {}), rows)
-        vectors = np.zeros((len(texts), self.width), np.float32)
+        vectors = np.zeros((len(rows), self.width), np.float32)
         for batch in self._packs({"": table}):
             hidden = self.network.trunk(batch.to(self.device))
             vectors[batch.tasks[""].row_ids] = pool(hidden, batch.index("")).float().cpu().numpy()
         return vectors
+
+    def _pool(self, pooling: str) -> Any:
+        """The pooling of that name. Raises ConfigError for none, UsageError for one that a head must learn."""
+        pool = POOLINGS.get(pooling)(self.width)
+        if any(True for _ in pool.parameters()):
+            raise UsageError(f"pooling '{pooling}' is learned with a task's head. Take first, last, mean or max.")
+        return pool
 
     def task(self, name: str) -> ServedTask:
         if name not in self.tasks:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import shared_rows
 from small_project import write_project
 from trunkline.data.store import StoredSplit
 from trunkline.launch.local import Result, train
@@ -76,3 +77,11 @@ def test_the_best_checkpoint_of_each_task_stays_where_it_is_asked_for_and_shares
     assert sum(line for line in (logged(done, f"drawn/rows/{name}")[-1] for name in ("topic", "score", "tags"))) == pytest.approx(
         1
     )
+
+
+def test_tasks_that_share_rows_are_weighed_by_their_gradients_where_they_are_looked_at_one_by_one(tmp_path: Path) -> None:
+    recipe = shared_rows.write_project(tmp_path)
+    done = train(recipe, overrides=["weighting={kind: upgrad, exact: true}", "train.steps=2"], in_process=True)
+    cosines = [f"grad/cosine/{pair}" for pair in ("score/topic", "score/tags", "topic/tags")]
+    assert all(-1 <= logged(done, name)[-1] <= 1 and logged(done, name)[-1] != 0 for name in cosines)
+    assert {logged(done, f"weight/{name}")[-1] for name in ("score", "topic", "tags")} != {1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -172,3 +173,76 @@ def test_a_task_that_shares_rows_is_no_case_for_the_probe() -> None:
     shared = Batch(batch.tokens, batch.positions, batch.segments, batch.row_starts, batch.row_lengths, parts)
     with pytest.raises(AssertionError, match="share rows"):
         probed(laws.model(), shared, torch.ones(5))
+
+
+@pytest.mark.parametrize("tokens_per_pass", [240, 80])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_exact_weights_are_those_of_this_step_s_gradients_and_this_step_goes_by_them(
+    two_ranks: Ranks, stage: int, tokens_per_pass: int, expected: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"stage": stage, "tokens_per_pass": tokens_per_pass, "clip": None, "weighting": "aligned_mtl"}
+    first, second = two_ranks(gram.train, 1, **settings)
+    assert first.micro_batches == [1 if tokens_per_pass == 240 else 2]
+    assert apart(first.grams[0], expected) < CLOSE
+    wanted = torch.tensor(laws.WEIGHTS) * THEIRS["aligned_mtl"](expected / expected.diagonal().mean())
+    assert first.used[0] == second.used[0] == pytest.approx(wanted.tolist(), rel=1e-3, abs=1e-4)
+    units = laws.stream().next_step(1)
+    monkeypatch.setattr(laws, "WEIGHTS", first.used[0])
+    assert laws.furthest(laws.gradients(first.state), laws.reference(units, clip=None)) < 1e-4
+    monkeypatch.undo()
+    assert laws.furthest(laws.gradients(first.state), laws.reference(units, clip=None)) > 1e-2  # those of a lagged step
+
+
+def test_on_one_rank_an_exact_step_is_that_of_two(two_ranks: Ranks, one_rank: Ranks) -> None:
+    straight, _ = two_ranks(gram.train, 3, stage=1, tokens_per_pass=80, weighting="aligned_mtl")
+    (alone,) = one_rank(gram.train, 3, weighting="aligned_mtl")
+    assert alone.used[0] != alone.used[1]
+    for one, other in zip(alone.used, straight.used, strict=True):
+        assert one == pytest.approx(other, rel=1e-2, abs=1e-3)
+
+
+def looked(net: laws.MultiTask, batch: Batch, *, shared: bool) -> Tensor:
+    """One pack, whose backward stops at the probe layers."""
+    probe = gram.RankLocal(net.trunk, len(laws.TASKS), shared=shared)
+    scale = factors(torch.ones(5), {task: part.num_targets for task, part in batch.tasks.items()})
+    with probe.watching(batch, torch.ones(5)):
+        scalar, _ = Objective(net, laws.losses())(batch, scale)
+        probe.look(scalar, scale)
+    found = probe.gram()
+    assert all(parameter.grad is None for parameter in net.parameters())
+    scalar.backward()
+    assert all(probe.sums.get(number) is None for number in range(len(probe.layers)))
+    return found
+
+
+def test_a_look_shows_what_a_whole_backward_does_and_leaves_it_to_come() -> None:
+    batch = pack(laws.stream().next_step(1), laws.tables(), seed=0)
+    whole = probed(laws.model(), batch, torch.ones(5))
+    for shared in (False, True):
+        assert apart(looked(laws.model(), batch, shared=shared), whole) < CLOSE
+
+
+def test_tasks_that_share_rows_are_told_apart_by_a_look_for_each() -> None:
+    batch = pack(laws.stream({**dict.fromkeys(laws.TASKS, 0.0), "topic": 1.0}).next_step(1), laws.tables(), seed=0)
+    topic = batch.tasks["topic"]
+    labels = torch.arange(len(topic.row_ids)) % 3
+    tasks = {
+        **batch.tasks,
+        "score": dataclasses.replace(topic, targets={"target": labels.float()}),
+        "topic": dataclasses.replace(topic, targets={"labels": labels}),
+    }
+    both = dataclasses.replace(batch, tasks=tasks)
+    net = laws.model()
+    weights = [layer.weight for layer in net.trunk.probes]
+    values = laws.task_values(both, net(both))
+    rows = [torch.autograd.grad(values[task], weights, retain_graph=True) for task in ("topic", "score")]
+    stack = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows]).double()
+    assert apart(looked(net, both, shared=True)[:2, :2], stack @ stack.T) < CLOSE
+
+
+def test_probe_layers_can_be_chosen_by_name() -> None:
+    trunk = laws.model().trunk
+    chosen = trunk.probed(["*.layer.0.attention.*", "*.layer.1.output.*"])
+    names = [name for name, part in trunk.named_modules() if any(part is layer for layer in chosen)]
+    assert len(names) == 5 and all(".layer.0.attention." in name or ".layer.1.output." in name for name in names)
+    assert trunk.probed(["*.layer.9.*"]) == [] and trunk.probed() == trunk.probes

@@ -243,6 +243,7 @@ def test_one_task_is_refused(kind: str) -> None:
     [
         ("mgda", {"every": 0}),
         ("mgda", {"every": 1.5}),
+        ("upgrad", {"exact": "yes"}),
         ("pcgrad", {"seed": "now"}),
         ("gradvac", {"beta": 1.5}),
         ("aligned_mtl", {"scale": "max"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
+from trunkline.build.finetune import make_adapters, rehearsed
 from trunkline.build.mixing import make_stream, make_weighting
-from trunkline.build.optimization import make_passes
+from trunkline.build.optimization import make_optimizer, make_passes
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe, load_recipe
@@ -28,7 +29,7 @@ from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask
-from trunkline.registry import METRICS, OPTIMIZERS, TRUNKS
+from trunkline.registry import METRICS, TRUNKS
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
@@ -58,6 +59,7 @@ class Assembly:
     told: dict[str, Any]
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     documents: dict[str, str]
+    lineage: dict[str, Any]
 
     @property
     def perfect(self) -> dict[str, float]:
@@ -74,6 +76,12 @@ class Assembly:
         }
         return {**ways, "eval/skill": "max", **{f"train/{name}/loss": "last" for name in self.cards}}
 
+    def fresh(self) -> Assembly:
+        """The same with an untouched model, for a new engine."""
+        model = make_model(self.recipe, self.cards, self.encodings, self.tokenizer)
+        model.load_state_dict(dict(self.model.named_buffers()), strict=False)  # what the run's start made of them
+        return replace(self, model=model, objective=self.objective.over(model))
+
 
 def assemble(run: Path) -> Assembly:
     """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
@@ -84,11 +92,15 @@ def assemble(run: Path) -> Assembly:
     tokenizer = Tokenizer.load(run / "tokenizer", max_length=settings.max_length, truncate=settings.truncate)
     encodings = {name: make_encoding(card, tokenizer, run / "cards" / name) for name, card in cards.items()}
     prepared = json.loads((run / "prepared.json").read_text())
-    splits = prepared["splits"]
+    splits: dict[str, dict[str, str]] = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
     tables = {
-        name: replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
+        name: rehearsed(
+            recipe,
+            hosts.get(name, name),
+            replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached),
+        )
         for name, loss in losses.items()
     }
     judged = [
@@ -110,13 +122,14 @@ def assemble(run: Path) -> Assembly:
         tables=tables,
         judged=judged,
         model=model,
-        objective=Objective(model, losses, precision(recipe.engine.precision)),
+        objective=Objective(model, losses, precision(recipe.engine.precision), recipe.train.probes),
         stream=stream,
         weighting=make_weighting(recipe, cards),
         passes=make_passes(recipe),
         told=prepared.get("trunk", {}),
-        make_optimizer=functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments),
+        make_optimizer=make_optimizer(recipe),
         documents=documents(run),
+        lineage=lineage(recipe, cards, splits),
     )
 
 
@@ -131,7 +144,7 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
-    return MultiTask(trunk, make_heads(cards, trunk, encodings))
+    return MultiTask(trunk, make_heads(cards, trunk, encodings), make_adapters(recipe, cards, trunk))
 
 
 def start(trunk: Trunk, run: Path) -> None:
@@ -159,6 +172,19 @@ def precision(asked: str) -> str:
     if asked != "auto":
         return asked
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+
+
+def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Where a model comes from: its parent (folder, run, hash of its manifest) or None, its data by content, its cards."""
+    parent, aside = None, list[str]()
+    if recipe.start is not None:
+        folder = recipe.beside(recipe.start.model)
+        manifest = (folder / "manifest.json").read_bytes()
+        known = json.loads(manifest).get("lineage", {})
+        aside = [*known.get("aside", ()), *recipe.start.aside]
+        parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}
+    return {"parent": parent, "aside": aside, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}
 
 
 def documents(run: Path) -> dict[str, str]:

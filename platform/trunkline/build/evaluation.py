@@ -39,7 +39,10 @@ def evaluate_model(
     return [_one(model, name, cards, place, split, say) for name in names]
 
 
-def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+def judged_task(
+    model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]
+) -> tuple[Judged, Table]:
+    """A task of the model on every row of a split, and its training rows. Raises ConfigError for a card that has changed."""
     served = model.task(name)
     card = catalog.get(name)
     if card.fingerprint() != model.manifest["tasks"][name]["fingerprint"]:
@@ -59,7 +62,12 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
         if stored.quarantined["rows"]:
             say(f"{name}/{job.split}: {said(stored.quarantined)}")
     table, trained = (Table.of(stored.rows, served.encoding) for stored in (judged_split, train))
-    judged = Judged(name, table, served.encoding, served.metrics)
+    return Judged(name, table, served.encoding, served.metrics), trained
+
+
+def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+    judged, trained = judged_task(model, name, catalog, place, split, say)
+    served = model.task(name)
     found = evaluate(
         model.network,
         judged,
@@ -76,7 +84,7 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
     return {
         "task": name,
         "kind": served.kind,
-        "rows": len(judged_split),
+        "rows": len(judged.table.rows),
         "metric": headline,
         "baseline": guess[headline],
         "value": found[headline],

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from torch import nn
 
 from trunkline.batch import Weighting
 from trunkline.config import Recipe, TaskUse
 from trunkline.data.partial import DIFFICULTY
 from trunkline.data.rows import Rows
 from trunkline.data.stream import Stream
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, nearest
 from trunkline.losses.base import Loss
 from trunkline.models.base import Trunk
 from trunkline.registry import SAMPLERS, WEIGHTINGS
@@ -135,10 +136,11 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
     with part_of(recipe, "weighting"):
         made: Weighting = WEIGHTINGS.get(recipe.weighting.kind)(list(cards), weights, **recipe.weighting.arguments)
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
-    if made.needs_gram and guest is not None:
+    if made.needs_gram and not made.exact and guest is not None:
         raise ConfigError(
             f"weighting '{recipe.weighting.kind}' tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' "
-            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), or give each task rows of its own.",
+            "share rows. Take a weighting that reads losses only (uncertainty, dwa, famo), say exact: true, which looks at one "
+            "task at a time, or give each task rows of its own.",
             where=recipe.where("weighting"),
         )
     return made
@@ -146,8 +148,15 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
 
 def check_probes(recipe: Recipe, weighting: Weighting, sampler: Sampler, trunk: Trunk) -> None:
     """Raises ConfigError for a weighting or a sampler that compares gradients on layers which the trunk does not name."""
+    linear = [name for name, layer in trunk.named_modules() if isinstance(layer, nn.Linear)]
     for section, part, kind in (("weighting", weighting, recipe.weighting.kind), ("sampling", sampler, recipe.sampling.kind)):
-        if part.needs_gram and not trunk.probes:
+        if part.needs_gram and recipe.train.probes is not None and not trunk.probed(recipe.train.probes):
+            raise ConfigError(
+                f"no trained linear layer of the trunk fits {', '.join(recipe.train.probes)}. "
+                f"{nearest(recipe.train.probes[0], linear)}",
+                where=recipe.where("train", "probes"),
+            )
+        if part.needs_gram and not trunk.probed(recipe.train.probes):
             raise ConfigError(
                 f"{section} '{kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
                 f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take one that reads losses only, or "

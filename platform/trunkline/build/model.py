@@ -4,12 +4,14 @@ model/
     manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
     heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets;
+                             adapter_model.safetensors and adapter_config.json (peft's) where it has a LoRA;
                              of a task that uses another's head the card alone
     README.md                what it is, for people
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -22,11 +24,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trunkline.build.assemble import Assembly
+from trunkline.build.finetune import loras
 from trunkline.build.sharing import targets_beside
 from trunkline.build.task import OWN, make_encoding, make_head, make_metrics
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, IntegrityError
+from trunkline.models.base import Trunk
 from trunkline.models.heads.base import Head
+from trunkline.models.lora import Adapters
 from trunkline.models.multitask import MultiTask
 from trunkline.predict import Model, ServedTask
 from trunkline.registry import TRUNKS
@@ -36,6 +41,7 @@ from trunkline.tasks.plugin import load_plugin
 from trunkline.tasks.sharing import joined
 
 SCHEMA_VERSION = 1
+ADAPTER = "adapter_model.safetensors"
 
 
 def write_model(
@@ -48,13 +54,16 @@ def write_model(
 ) -> None:
     """Writes the folder under a temporary name and renames it: whole or invisible. parameters: by name, float32, all of them."""
     _fill(built.model, parameters)
+    start, aside = built.recipe.start, set(built.recipe.start.aside if built.recipe.start else ())
+    cards = {name: card for name, card in built.cards.items() if name not in aside}
+    results = [row for row in results if row["task"] not in aside]
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     trunk = temporary / "trunk"
     trunk.mkdir(parents=True)
     built.model.trunk.save(trunk)
     built.tokenizer.save(trunk)
-    for name, card in built.cards.items():
+    for name, card in cards.items():
         place = temporary / "heads" / name
         place.mkdir(parents=True)
         if built.model.owners[name] == name:
@@ -63,6 +72,12 @@ def write_model(
         (place / "card.yaml").write_text(card.portable, encoding="utf-8")
         if (own := built.encodings[name].own) is not None:
             own.save(place / OWN)
+        if built.model.adapters is not None and name in built.model.adapters.wanted:
+            _save_adapter(place, built.model.adapters, name)
+    described = {name: _described(name, card, built) for name, card in cards.items()}
+    joint = joined(cards)
+    if start is not None:
+        described, joint, results = _with_old(built.recipe.beside(start.model), temporary, described, joint, results)
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -70,11 +85,12 @@ def write_model(
         **({"trunk_start": built.told} if built.told else {}),
         "max_length": built.tokenizer.max_length,
         "truncate": built.tokenizer.truncate,
-        "tasks": {name: _described(name, card, built) for name, card in built.cards.items()},
-        "joint": joined(built.cards),
+        "tasks": described,
+        "joint": joint,
         "results": list(results),
         "lineage": dict(lineage),
-        "files": {str(path.relative_to(temporary)): _entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
+        "recipe": built.recipe.render(),
+        "files": {str(path.relative_to(temporary)): file_entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
     }
     (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +125,39 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
             else _open_head(folder / "heads" / name, make_head(card, trunk.width, encoding, trunk.num_layers))
         )
         tasks[name] = ServedTask(name, card.head.kind, encoding, make_metrics(card, encoding))
-    return Model(MultiTask(trunk, heads).eval(), tokenizer, tasks, manifest)
+    return Model(MultiTask(trunk, heads, _open_adapters(folder, trunk, manifest)).eval(), tokenizer, tasks, manifest)
+
+
+def _save_adapter(place: Path, adapters: Adapters, task: str) -> None:
+    (place / ADAPTER).write_bytes(safetensors.torch.save(adapters.saved(task)))
+    (place / "adapter_config.json").write_text(json.dumps(adapters.configuration(task), indent=1), encoding="utf-8")
+
+
+def _open_adapters(folder: Path, trunk: Trunk, manifest: Mapping[str, Any]) -> Adapters | None:
+    wanted = loras(manifest)
+    if not wanted:
+        return None
+    adapters = Adapters(trunk.adaptable, wanted)
+    for task in wanted:
+        place = folder / "heads" / task
+        try:
+            adapters.open(task, safetensors.torch.load_file(place / ADAPTER))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise IntegrityError(f"{ADAPTER} does not fit the trunk: {error}.", where=str(place)) from error
+    return adapters
+
+
+def _with_old(
+    parent: Path, folder: Path, described: dict[str, Any], joint: dict[str, Any], results: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any], list[Mapping[str, Any]]]:
+    """Copies the heads of the parent's tasks that were not in the run; what the manifest says, the parent's tasks first."""
+    known = read_manifest(parent)
+    for name in known["tasks"]:
+        if name not in described:
+            shutil.copytree(parent / "heads" / name, folder / "heads" / name)
+    tasks = {**known["tasks"], **described}
+    told = {row["task"]: row for row in (*known["results"], *results)}
+    return tasks, {**known.get("joint", {}), **joint}, [told[name] for name in tasks if name in told]
 
 
 def _open_head(folder: Path, head: Head) -> Head:
@@ -141,7 +189,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         missing, extra = sorted(set(files) - found), sorted(found - set(files))
         raise IntegrityError(f"missing files: {missing or 'none'}; extra files: {extra or 'none'}.", where=str(folder))
     for name, entry in files.items():
-        if (folder / name).is_symlink() or _entry(folder / name) != entry:
+        if (folder / name).is_symlink() or file_entry(folder / name) != entry:
             raise IntegrityError(f"{name} is not the file that was written: its size or SHA-256 differs.", where=str(folder))
     return manifest
 
@@ -153,6 +201,8 @@ def _described(name: str, card: Card, built: Assembly) -> dict[str, Any]:
     """
     about: dict[str, Any] = {"fingerprint": card.fingerprint(), "kind": card.head.kind}
     about |= {"partial": True} if name in targets_beside(built.cards) else {}
+    if built.model.adapters is not None and name in built.model.adapters.wanted:
+        about["lora"] = dataclasses.asdict(built.model.adapters.wanted[name])
     owner = built.model.owners[name]
     return about if owner == name else {**about, "head_of": owner}
 
@@ -163,7 +213,8 @@ def _fill(model: MultiTask, parameters: Mapping[str, Tensor]) -> None:
         parameter.data = parameters[name].clone() if name in parameters else parameter.data.cpu()
 
 
-def _entry(path: Path) -> dict[str, Any]:
+def file_entry(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as a manifest has them."""
     with path.open("rb") as file:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
@@ -181,7 +232,7 @@ def _readme(built: Assembly, results: Sequence[Mapping[str, Any]], lineage: Mapp
     table = ["| task | kind | training rows | metric | baseline | validation |", "|---|---|---|---|---|---|", *rows]
     licences = sorted({f"{name}: {card.licence}" for name, card in built.cards.items() if card.licence})
     lines = [
-        f"# A trunk with {len(built.cards)} heads",
+        f"# A trunk with {len(results)} heads",
         "",
         f"One shared `{built.recipe.trunk.kind}` trunk of {count:,} parameters, trained by trunkline.",
         f"Run: `{lineage.get('run_id', 'unknown')}`.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -9,19 +10,21 @@ import torch
 from trunkline.batch import Batch, Weighting
 from trunkline.build.mixing import part_of
 from trunkline.config import Recipe
+from trunkline.continual.penalties import MakeOptimizer, anchored
 from trunkline.errors import ConfigError
 from trunkline.losses.base import Loss
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import OPTIMIZERS, PASSES
 from trunkline.sampling.base import Sampler
-from trunkline.training.engine import check_stage
+from trunkline.training.engine import check_stage, step_of
+from trunkline.training.freezing import layer_scale
 from trunkline.training.optim import COOLDOWN, Groups, Schedule, parameter_groups
 from trunkline.training.passes import Pass
 from trunkline.training.perturbation import Rows, Shift
 
 
-def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
-    """The model's parameter groups with the rates and decays of the recipe."""
+def make_groups(recipe: Recipe, model: MultiTask, state: Mapping[str, Mapping[str, torch.Tensor]] | None = None) -> Groups:
+    """The model's parameter groups with the rates and decays of the recipe. state: what was trained before, by name."""
     optim = recipe.optim
     return parameter_groups(
         model,
@@ -32,7 +35,16 @@ def make_groups(recipe: Recipe, model: MultiTask) -> Groups:
         embedding_lr=optim.embedding_lr,
         head_decay=optim.head_decay,
         embedding_decay=optim.embedding_decay,
+        steps={name: step_of(entry) for name, entry in (state or {}).items()},
+        scale=layer_scale(model, optim.layer_decay),
     )
+
+
+def make_optimizer(recipe: Recipe) -> MakeOptimizer:
+    """Groups -> the recipe's optimizer, with the pull of `start.anchor`."""
+    make = functools.partial(OPTIMIZERS.get(recipe.optim.kind), **recipe.optim.arguments)
+    start = recipe.start
+    return make if start is None or start.anchor is None else anchored(make, start.anchor, weighed=start.fisher is not None)
 
 
 def make_schedule(recipe: Recipe) -> Schedule:

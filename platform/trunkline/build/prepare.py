@@ -16,9 +16,11 @@ import torch
 from trunkline import durable
 from trunkline.batch import Batch
 from trunkline.build.assemble import PRIMED, make_model
+from trunkline.build.finetune import make_freezing
 from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.optimization import check_optimizer, check_passes
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
+from trunkline.build.start import Parent, write_start
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
 from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
@@ -109,10 +111,16 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_sampler(recipe, sampler, cards)
     weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
-    tokenizer = run_tokenizer(recipe, cards, sources, store, say)
-    check_tokenizer(recipe, tokenizer)
-    encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
-    adopt_all(encodings, cards, sources, store, say)
+    parent = Parent.of(recipe, catalog)
+    if parent is None:
+        tokenizer = run_tokenizer(recipe, cards, sources, store, say)
+        check_tokenizer(recipe, tokenizer)
+        encodings = {name: make_encoding(card, tokenizer) for name, card in cards.items()}
+    else:
+        parent.growths(cards)
+        tokenizer = parent.tokenizer(recipe)
+        encodings = {name: make_encoding(card, tokenizer, parent.kept(name)) for name, card in cards.items()}
+    adopt_all({name: own for name, own in encodings.items() if own.own is None}, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     check_kinds(cards, encodings, {name: loss.group for name, loss in losses.items()})
@@ -121,6 +129,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     model = make_model(recipe, cards, encodings, tokenizer)
     check_probes(recipe, weighting, sampler, model.trunk)
     check_optimizer(recipe, model)
+    make_freezing(recipe, model)
+    start = parent.state(model, cards, recipe, store, say) if parent else None
     _try_losses(model, losses, encodings, cards)
     check_passes(recipe, weighting, sampler, losses, model, _dummies(losses, encodings))
     beside = targets_beside(cards)
@@ -155,6 +165,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for line in told(primed.told):
         say(line)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
+    if parent is not None and start is not None:
+        write_start(run, start, parent)
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
 
 

@@ -56,10 +56,22 @@ def train(
         say=note,
         show=True,
     )
+    alone = _compared(result, recipe, override or [], in_process)
     if as_json:
-        json_data({"run": str(result.run), "model": str(result.model), "tasks": result.tasks})
+        json_data({"run": str(result.run), "model": str(result.model), "tasks": result.tasks, **alone})
         return
     _show(result, recipe)
+
+
+def _compared(result: Result, recipe: Path, overrides: list[str], in_process: bool) -> dict[str, Any]:
+    """With `single_task: true`, each task's difference to itself alone, into result.json and the table too."""
+    from trunkline.config import load_recipe
+
+    if not load_recipe(result.run / "recipe.yaml").single_task:
+        return {}
+    from trunkline.workflows.baseline import compare
+
+    return compare(result, recipe, overrides, in_process=in_process, say=note)
 
 
 def _show(result: Result, recipe: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
+from trunkline.build.finetune import make_freezing
 from trunkline.build.model import write_model
 from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
@@ -27,6 +28,7 @@ from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.wandb import Wandb
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
+from trunkline.training.freezing import Freezing
 from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
 
@@ -63,17 +65,21 @@ class Worker:
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
         entries = _by_name(restored.tensors) if restored else {}
-        self.engine = self._engine(entries)
+        self.freezing = make_freezing(self.recipe, self.built.model)
+        step = restored.step if restored else 0
+        self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
         decay = self.recipe.train.ema
         self.average = None if decay is None else Average(self.engine, decay)
         progress = self._restore(restored, entries)
-        self.monitor = self._monitor(progress, resumed=restored is not None)
+        self.monitor = self._monitor(progress, resumed=progress.step > 0)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
         for item in passed:
             self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
-        self.monitor.event("training", resumed=restored is not None, **facts)
+        self.monitor.event("training", resumed=progress.step > 0, **facts)
+        if self.engine.frozen:
+            self.monitor.event("trained", step=progress.step + 1, **_counted(self.engine))
         try:
             with self.watchdog.watching():
                 self._train(progress)
@@ -102,7 +108,7 @@ class Worker:
         train(
             plan,
             progress,
-            engine=self.engine,
+            engine_at=self._engine_at,
             stream=self.built.stream,
             tables=self.built.tables,
             weighting=self.built.weighting,
@@ -123,31 +129,43 @@ class Worker:
         with self.average.in_place() if self.average else contextlib.nullcontext():
             return self.judge.evaluate(step, self.engine.device)
 
-    def _engine(self, entries: Entries) -> Engine:
-        """Parameters go into the model before the engine takes hold of it, moments after (`_restore`)."""
+    def _engine(self, entries: Entries, frozen: frozenset[str]) -> Engine:
+        """Parameters go into the model before the engine takes hold of it, moments after."""
         model = self.built.model
         if entries:
-            # A checkpoint holds what is trained; what is not stays as the run's start made it.
-            still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-            still |= {name for name, _ in model.named_buffers()}
-            kept = {name: value for name, value in model.state_dict().items() if name in still}
-            model.load_state_dict({**kept, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
-        self.frozen = {n: p.detach().cpu().clone() for n, p in model.named_parameters() if not p.requires_grad}
-        return Engine(
+            buffers = {name: value for name, value in model.state_dict().items() if name not in dict(model.named_parameters())}
+            model.load_state_dict({**buffers, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
+        Freezing.hold(model, frozen)
+        engine = Engine(
             self.built.objective,
             model,
-            make_groups(self.recipe, model),
+            make_groups(self.recipe, model, entries),
             self.built.make_optimizer,
             zero_stage=self.recipe.engine.zero_stage,
             clip=self.recipe.train.clip,
         )
+        if entries:
+            engine.load_moments(entries)
+        return engine
+
+    def _engine_at(self, step: int) -> Engine:
+        """The engine of this step. Where what is trained changes, a new one from the old one's state, bit for bit. Collective."""
+        frozen = self.freezing.at(step)
+        if frozen != frozenset(self.engine.frozen):
+            state = self._state(lambda _: True)
+            self.engine.close()
+            self.built = self.judge.built = self.built.fresh()
+            self.engine = self._engine(state, frozen)
+            if self.average is not None:
+                self.average.move(self.engine, {name: entry["ema"] for name, entry in state.items() if "ema" in entry})
+            self.monitor.event("trained", step=step, **_counted(self.engine))
+        return self.engine
 
     def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
-        if restored is None:
+        if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return Progress()
-        self.engine.load_moments(entries)
         if self.average is not None:
-            self.average.load({name: entry["ema"] for name, entry in entries.items()})
+            self.average.load({name: entry["ema"] for name, entry in entries.items() if "ema" in entry})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
@@ -241,15 +259,22 @@ class Worker:
         state = self._state(lambda _: self.rank == 0)
         if self.rank == 0:
             rows = self.judge.table(self.folder.path)
-            trained = {name: entry["ema" if self.average else "param"] for name, entry in state.items()}
-            parameters = {**self.frozen, **trained}
-            write_model(self.folder.model, self.built, parameters, rows, lineage={"run_id": self.folder.run_id})
+            parameters = {name: entry.get("ema", entry["param"]) for name, entry in state.items()}
+            counted = {"steps": progress.step, "tokens": progress.tokens}
+            lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
+            write_model(self.folder.model, self.built, parameters, rows, lineage=lineage)
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
             result["best_tasks"] = self.judge.best_tasks
-            counted = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
-            durable.replace(self.folder.result, json.dumps({**result, **counted}, indent=1))
+            ended = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
+            durable.replace(self.folder.result, json.dumps({**result, **ended}, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
+
+
+def _counted(engine: Engine) -> dict[str, int]:
+    """Parameters that are trained, and that are not."""
+    frozen = sum(engine.sizes[name] for name in engine.frozen)
+    return {"parameters": sum(engine.sizes.values()) - frozen, "frozen": frozen}
 
 
 def _by_name(tensors: Mapping[str, torch.Tensor]) -> Entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,12 +54,30 @@ class Trunk(nn.Module):
     def embeddings(self) -> nn.Module: ...
 
     @property
+    def blocks(self) -> list[nn.Module]:
+        """The modules its layers are made of, from the input on; none if it is not made of such."""
+        lists = [list(part) for part in self.modules() if isinstance(part, nn.ModuleList)]
+        return max(lists, key=len, default=[])
+
+    @property
+    def adaptable(self) -> dict[str, nn.Linear]:
+        """Name -> linear layer of its blocks that runs on the pack's tokens [.., N, d], N alone; none if it knows no such."""
+        return {}
+
+    @property
     def probes(self) -> list[nn.Linear]:
         """Layers on which the tasks' gradients may be compared; none if the trunk knows no such layers.
 
         Rows must lie apart from their input to the loss: a token of one row has no part in another's gradient.
         """
         return []
+
+    def probed(self, patterns: Sequence[str] | None = None) -> list[nn.Linear]:
+        """`probes`, or the trained linear layers whose name in the trunk fits a pattern such as `*.layer.3.*`."""
+        if patterns is None:
+            return self.probes
+        named = [(name, part) for name, part in self.named_modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
+        return [part for name, part in named if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
     def by_token(self, batch: Batch, states: Tensor) -> Tensor:
         """What a probe layer read or gave for this pack, one line for each of its tokens [N, d]."""

@@ -64,6 +64,10 @@ class BiLM(Own):
         self.num_layers = 1 + count
         self.open()
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return [nn.ModuleList(both) for both in zip(self.forth, self.back, strict=True)]
+
     def forward(self, batch: Batch) -> Tensor:
         return self.layers(batch)[-1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from trunkline.batch import Batch
 from trunkline.models.base import Trunk
 from trunkline.models.heads.base import Head
+from trunkline.models.lora import Adapters
 
 
 class MultiTask(nn.Module):
@@ -16,18 +18,19 @@ class MultiTask(nn.Module):
 
     trunk: Batch -> hidden [N, D]. heads: task -> module (hidden [n, D], RowIndex) -> outputs. All ranks hold the same
     tasks in the same order; the order is that of `heads`. A module that stands for several tasks is kept once, under the first
-    of them, and called for each.
+    of them, and called for each. adapters: what some tasks change in the trunk on their own slices.
     """
 
     trunk: Trunk
 
-    def __init__(self, trunk: Trunk, heads: Mapping[str, Head]) -> None:
+    def __init__(self, trunk: Trunk, heads: Mapping[str, Head], adapters: Adapters | None = None) -> None:
         super().__init__()
         self.trunk = trunk
         first: dict[int, str] = {}
         self.owners = {task: first.setdefault(id(head), task) for task, head in heads.items()}
         self.heads = nn.ModuleDict({_key(task): heads[task] for task in first.values()})
         self.tasks = list(heads)
+        self.adapters = adapters
 
     def head(self, task: str) -> Head:
         found = self.heads[_key(self.owners[task])]
@@ -52,7 +55,8 @@ class MultiTask(nn.Module):
     def _hidden(self, tasks: Sequence[str], batch: Batch) -> dict[str, Tensor]:
         """What each task's head reads [n, D], from one pass through the trunk: the last layer's states, or its own mix of all."""
         mixes = {task: self.head(task).mix for task in tasks}
-        layers = self.trunk.layers(batch) if any(mixes.values()) else [self.trunk(batch)]  # [N, D] each
+        with self.adapters.over(batch) if self.adapters is not None else contextlib.nullcontext():
+            layers = self.trunk.layers(batch) if any(mixes.values()) else [self.trunk(batch)]  # [N, D] each
         return {
             task: batch.states(task, layers[-1]) if mix is None else mix([batch.states(task, states) for states in layers])
             for task, mix in mixes.items()
@@ -67,4 +71,4 @@ def _key(task: str) -> str:
 def owner(parameter: str) -> str | None:
     """The task a parameter of MultiTask belongs to, by its name; None for the trunk."""
     first, _, rest = parameter.partition(".")
-    return rest.partition(".")[0].removesuffix("_") if first == "heads" else None
+    return rest.partition(".")[0].removesuffix("_") if first in ("heads", "adapters") else None

@@ -115,10 +115,15 @@ class Transformer(Trunk):
         return Primed({} if table is None else {f"{name}.weight": table}, told)
 
     @property
+    def adaptable(self) -> dict[str, nn.Linear]:
+        inside = {id(part) for layer in self.blocks for part in layer.modules()}
+        linear = {name: part for name, part in self.encoder.named_modules() if isinstance(part, nn.Linear) and id(part) in inside}
+        return linear if self.packed else {}
+
+    @property
     def probes(self) -> list[nn.Linear]:
         """The linear layers of the last block."""
-        blocks: nn.Module = max((part for part in self.encoder.modules() if isinstance(part, nn.ModuleList)), key=len)[-1]
-        return [part for part in blocks.modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
+        return [part for part in self.blocks[-1].modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
 
     def by_token(self, batch: Batch, states: Tensor) -> Tensor:
         flat = states.flatten(0, -2)

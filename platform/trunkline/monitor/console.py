@@ -63,13 +63,16 @@ def follow(
 def result_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """The table a training ends with, a line per task.
 
-    rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool).
+    rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool);
+    maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it.
     """
     table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    for name, justify in _COLUMNS.items():
+    compared = any(name in row for row in rows for name in _COMPARED)
+    columns = {**{name: side for name, side in _COLUMNS.items() if name not in _LEFT_OUT}, **_COMPARED} if compared else _COLUMNS
+    for name, justify in columns.items():
         table.add_column(name, justify=justify, no_wrap=True, overflow="crop")
     for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in _COLUMNS))
+        table.add_row(*(_cell(name, row.get(name)) for name in columns))
     return table
 
 
@@ -82,6 +85,10 @@ _COLUMNS: dict[str, Any] = {
     "value": "right",
     "learned": "left",
 }
+
+
+_COMPARED = {"alone": "right", "difference": "right"}  # where each task was trained alone too
+_LEFT_OUT = ("kind", "learned")  # then, or the line would be too long
 
 
 def _cell(name: str, value: object) -> Text:

@@ -32,6 +32,12 @@ class Average:
         parameters = self.engine.held()
         torch._foreach_lerp_(list(self.held.values()), [parameters[name].float() for name in self.held], share)
 
+    def move(self, engine: Engine, state: Mapping[str, Tensor]) -> None:
+        """Goes on with another engine of the same model; what is trained from now on begins as it is."""
+        self.engine = engine
+        self.held = {name: held.detach().float().clone() for name, held in engine.held().items()}
+        self.load({name: whole for name, whole in state.items() if name in self.held})
+
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Within, the model's parameters ARE the average; afterwards they are what they were, bit for bit."""

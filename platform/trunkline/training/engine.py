@@ -1,5 +1,8 @@
 """DeepSpeed behind few words: forward, backward, step, drop, named_state, load_moments; held, what a rank has of a parameter.
 
+What is not trained (`requires_grad` is off) is in no group and no partition: it stays bit for bit, its moments rest beside the
+engine, and it is in `named_state` all the same.
+
 The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
 by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
 Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/train/test_engine.py.
@@ -56,7 +59,9 @@ class Engine:
         # Serves tensor-parallel inference only, and would be compiled for 40 s at the first start on a CPU.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.stage, self.module = zero_stage, module
-        self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters() if parameter.requires_grad}
+        self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters()}
+        self.frozen = {name: parameter for name, parameter in root.named_parameters() if not parameter.requires_grad}
+        self._resting: dict[str, dict[str, Tensor]] = {}
         self.world = torch.distributed.get_world_size()
         config = {
             "train_micro_batch_size_per_gpu": 1,
@@ -132,6 +137,7 @@ class Engine:
     def named_state(self, keep: Callable[[str], bool] = lambda _: True) -> dict[str, dict[str, Tensor]]:
         """name -> {param and the optimizer's moments: float32 like the parameter; step: scalar}, on the CPU. Collective.
 
+        A frozen parameter's moments are those it was frozen with; one that was never trained has none, and no step.
         step stays 0 under an optimizer that counts none.
         keep: which names this rank holds on to; every rank walks through all of them, in the same order.
         """
@@ -148,33 +154,51 @@ class Engine:
             if keep(name):
                 state[name] = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in entry.items()}
                 state[name]["step"] = steps[id(parameter)].detach().cpu().clone()
+        for name, parameter in self.frozen.items():
+            whole = self._whole(parameter)
+            if keep(name):
+                state[name] = {"param": whole, **self._resting.get(name, {})}
         return state
 
     def load_moments(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Writes optimizer moments and step counts; the PARAMETERS were loaded into the model before this engine was made.
 
-        Names missing from `state` keep zero moments and step 0 (a new head). Raises IntegrityError when a group mixes
-        parameters of different step counts, which Adam's bias correction would get wrong.
+        Names missing from `state`, or without moments there, keep zero moments and step 0 (a new head). Those of frozen
+        parameters rest. Raises IntegrityError when a group mixes parameters of different step counts, which Adam's bias
+        correction would get wrong.
         """
         from deepspeed.utils import safe_set_full_optimizer_state
 
+        moved = {name: {key: entry[key] for key in entry if key not in ("param", "ema")} for name, entry in state.items()}
+        self._resting = {name: moved[name] for name in self.frozen if name in moved}
         for group, flat in self._flats():
-            steps = {float(state[self._names[id(p)]]["step"]) if self._names[id(p)] in state else 0.0 for p in group}
+            steps = {step_of(moved.get(self._names[id(p)], {})) for p in group}
             if len(steps) != 1:
                 raise IntegrityError(
                     f"one optimizer group holds parameters at steps {sorted(steps)}; each step count needs its own."
                 )
             self._inner.state[flat]["step"].fill_(steps.pop())
-        for name, entry in state.items():
+        for name in (name for name in self.parameters if name in moved):
             parameter = self.parameters[name]
-            for key in self._moments[id(parameter)]:
-                value = entry[key].to(self.device)
+            for key in (key for key in self._moments[id(parameter)] if key in moved[name]):
+                value = moved[name][key].to(self.device)
                 if self.stage == 0:
                     self._inner.state[parameter][key].copy_(value)
                 elif self.stage == 3:
                     self._set_part(parameter, value, key)
                 else:
                     safe_set_full_optimizer_state(parameter, value, key)
+
+    def close(self) -> None:
+        """Lets go of the model, for another engine to take a fresh one with this one's `named_state`."""
+        self.engine.destroy()
+
+    def _whole(self, parameter: nn.Parameter) -> Tensor:
+        """A frozen parameter [its shape], gathered where it is sharded. Collective."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters([parameter], enabled=self.stage == 3):
+            return parameter.detach().to("cpu", torch.float32, copy=True)
 
     def held(self) -> dict[str, Tensor]:
         """name -> what this rank holds of a parameter, live: the whole; at stage 3 a flat part, padded alike on all ranks.
@@ -240,3 +264,8 @@ class Engine:
         padded[: whole.numel()] = whole.flatten()
         rank = torch.distributed.get_rank()
         return padded[rank * size : (rank + 1) * size]
+
+
+def step_of(entry: Mapping[str, Tensor]) -> float:
+    """The step count of a parameter by its entry in a named state; 0 for one that was never trained."""
+    return float(entry["step"]) if "step" in entry else 0.0

@@ -49,7 +49,7 @@ def train(
     plan: Plan,
     progress: Progress,
     *,
-    engine: Engine,
+    engine_at: Callable[[int], Engine],
     stream: Stream,
     tables: Mapping[str, Table],
     weighting: Weighting,
@@ -67,6 +67,7 @@ def train(
 
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
+    engine_at: the engine a step trains with; another one where what is trained changes. Collective.
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
     asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch.
@@ -78,8 +79,8 @@ def train(
             step, units, tables, seed=plan.seed, rank=plan.rank, world=plan.world, tokens_per_pass=plan.tokens_per_pass
         )
         record(packs)
+        engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
-        used = weighting.coefficients()
         watch = stream.sampler.needs_gram
         observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes)
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
@@ -93,7 +94,7 @@ def train(
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
         if step == 1 or step % plan.log_every == 0 or step == plan.steps:
-            seen = {**figures(packs, observed, used.tolist()), **interference.read(), **stream.account()}
+            seen = {**figures(packs, observed), **interference.read(), **stream.account()}
             monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
         if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
             monitor.log(step, evaluate(step))
@@ -130,9 +131,11 @@ class Clock:
         return {"system/tokens_per_s": rate}
 
 
-def figures(packs: Step, observed: Observed, coefficients: list[float]) -> dict[str, float]:
+def figures(packs: Step, observed: Observed) -> dict[str, float]:
     """Losses of the tasks present, coefficients, and each task's share of the step's rows (tasks may share rows)."""
     values: dict[str, float] = {}
+    assert observed.coefficients is not None
+    coefficients = observed.coefficients.tolist()
     for number, task in enumerate(packs.counts):
         if bool(observed.present[number]):
             values[f"train/{task}/loss"] = float(observed.losses[number])

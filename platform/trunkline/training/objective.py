@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,21 +23,37 @@ class Objective(nn.Module):
     micro-batches is exactly sum over tasks of coefficient * mean loss: each task's loss is its own mean (law 2).
     losses: task -> module (outputs, targets) -> one value per target; where the slice carries `row_weight`, each value times the
     weight of its row, still divided by the COUNT: weights twice as large make a loss twice as large. precision: float32, or
-    bf16 through autocast.
+    bf16 through autocast. probes: names of the trunk's layers on which gradients are compared, as `Trunk.probed` has them.
     """
 
-    def __init__(self, model: nn.Module, losses: Mapping[str, LossModule], precision: str = "float32") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        losses: Mapping[str, LossModule],
+        precision: str = "float32",
+        probes: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.tasks = list(losses)
         self._losses = list(losses.values())  # a plain list: losses hold no parameters
-        self.precision = precision
+        self.precision, self.probes = precision, probes
+        self.inner: list[Tensor] | None = None  # where a list is, forward leaves its scalar, for a look that is not the engine's
+
+    def over(self, model: nn.Module) -> Objective:
+        """The same of another model."""
+        return Objective(model, dict(zip(self.tasks, self._losses, strict=True)), self.precision, self.probes)
 
     def forward(self, batch: Batch, factors: Tensor) -> tuple[Tensor, Tensor]:
-        """factors float32 [T]. Returns the scalar and the detached loss sums [T], zeros for tasks without a row here."""
+        """factors float32 [T], read again when the backward comes. Returns the scalar and the detached loss sums [T], zeros for
+        tasks without a row here."""
         outputs = self.outputs(batch)
         sums = torch.stack([self._sum(number, outputs[task], batch) for number, task in enumerate(self.tasks)])
-        return (sums * factors).sum(), sums.detach()
+        scalar: Tensor = Weighed.apply(sums, factors)
+        if self.inner is not None:
+            self.inner.append(scalar)
+            scalar = scalar.view(())  # another node: the engine hangs its own backward on what is returned
+        return scalar, sums.detach()
 
     @property
     def trunk(self) -> Trunk:
@@ -73,6 +90,19 @@ class Objective(nn.Module):
         if part.known is not None:
             return part.known.told(outputs)
         return self.values(task, outputs, part.targets, part.num_targets).sum()
+
+
+class Weighed(torch.autograd.Function):
+    """sum of sums * factors, whose backward reads the factors as they are then: they may be decided after the forward."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, factors: Tensor) -> Tensor:
+        ctx.factors = factors
+        return (sums * factors).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return slopes[0] * ctx.factors, None
 
 
 def factors(coefficients: Tensor, counts: Mapping[str, int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -24,17 +24,21 @@ def parameter_groups(
     embedding_lr: float | None = None,
     head_decay: float | None = None,
     embedding_decay: float | None = None,
+    steps: Mapping[str, float] | None = None,
+    scale: Mapping[str, float] | None = None,
 ) -> Groups:
     """Groups of their own for the embeddings, the rest of the trunk and each head, each split into decaying and not.
 
     owner: parameter name -> task or None. The embeddings are the token embeddings and every other table of the trunk (positions,
     segments). Biases and norms (one dimension) do not decay. `peak_lr` is what the schedule scales; embedding_lr None: as lr.
-    `decay` None: the optimizer's own.
+    `decay` None: the optimizer's own. steps: name -> step count, of parameters trained before: each count is a group. scale: name
+    -> factor of its rate.
     """
     tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
     in_embeddings = {id(parameter) for parameter in (*embeddings.parameters(), *tables)}
     peaks = {"head": (head_lr, head_decay), "embeddings": (embedding_lr or lr, embedding_decay), "trunk": (lr, None)}
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[tuple[str, float, float], dict[str, Any]] = {}
+    taken, scales = steps or {}, scale or {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -43,8 +47,9 @@ def parameter_groups(
         decays = parameter.ndim > 1
         label = f"{f'head:{task}' if task else room}{'' if decays else ':plain'}"
         rate, decay = peaks[room]
-        new = {"name": label, "room": room, "params": [], "decays": decays, "decay": decay, "peak_lr": rate}
-        groups.setdefault(label, new)["params"].append(parameter)
+        peak = rate * scales.get(name, 1.0)
+        new = {"name": label, "room": room, "params": [], "decays": decays, "decay": decay, "peak_lr": peak}
+        groups.setdefault((label, peak, taken.get(name, 0.0)), new)["params"].append(parameter)
     return list(groups.values())
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from trunkline.errors import TrunklineError
 from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
-from trunkline.training.gram import Probe
+from trunkline.training.exact import Foresight, probe_of
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 from trunkline.training.passes import Micro, Pass, Plain
@@ -30,7 +30,8 @@ class Observed:
 
     losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
     gradient are numbers; if not, the step was left out. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
-    the tasks' gradients, where the weighting or the sampler asked for it and the step was taken.
+    the tasks' gradients, where the weighting or the sampler asked for it and the step was taken. coefficients: what
+    the tasks' losses were multiplied with [T].
     """
 
     losses: Tensor
@@ -38,6 +39,7 @@ class Observed:
     finite: bool = True
     stop: bool = False
     gram: Tensor | None = None
+    coefficients: Tensor | None = None
 
 
 class RanksDisagree(TrunklineError):
@@ -67,29 +69,46 @@ def run_step(
     agree(packs)
     if engine.stage < 3:  # stage 3 holds every weight once
         replicas.compare(engine.parameters, packs.step)
+    weighed = weighting.needs_gram
+    sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
+    reseed = partial(seed_dropout, seed, packs.step)
+    known = look_ahead(engine, packs, reseed)
+    batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
+    # Passes that are not plain run the forward as they like, so that the look can not lean on theirs.
+    several = len(batches) > 1 or not isinstance(passes, Plain)
+    ahead = Foresight(engine, packs, weighting, reseed, apart=several) if weighed and weighting.exact else None
+    if ahead is not None and ahead.apart:
+        ahead.pass_over(batches)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
-    sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
     carried = coefficients.float().to(engine.device) * engine.world
-    weighed = weighting.needs_gram
-    probe = Probe(engine.module.trunk, len(packs.counts)) if weighed or watch else None
-    last = len(packs.batches) - 1
-    known = look_ahead(engine, packs, lambda micro: seed_dropout(seed, packs.step, micro))
-    for micro, batch in enumerate(packs.batches):
-        batch = informed(batch.to(engine.device), known[micro])
-        reseed = functools.partial(seed_dropout, seed, packs.step, micro)
+    probe = probe_of(engine, packs) if (weighed or watch) and ahead is None else None
+    for micro, batch in enumerate(batches):
+        batch = batch.to(engine.device)
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
-            sums += passes.run(Micro(engine, batch, scale, micro == last, reseed, keyed(seed, packs.step)))
+            if ahead is not None and not ahead.apart:
+                reseed(micro)
+                scalar, parts, coefficients = ahead.forward(batch)
+                engine.backward(scalar)
+            else:
+                last = micro == len(batches) - 1
+                parts = passes.run(Micro(engine, batch, scale, last, partial(reseed, micro), keyed(seed, packs.step)))
+        sums += parts
     told = tell(sums, engine.squared_norm(), stop)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    gram = probe.gram() if probe and told.finite else None
-    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, gram)
+    gram = ahead.gram if ahead is not None else probe.gram() if probe else None
+    shown = gram if told.finite else None
+    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, shown, coefficients)
     if not observed.finite:
         engine.drop()
+        if ahead is not None:
+            ahead.forget()
         return observed
     engine.step()
-    if gram is not None and weighed:
-        weighting.see(gram)
+    if ahead is not None and ahead.told:
+        return observed
+    if shown is not None and weighed and ahead is None:
+        weighting.see(shown)
     weighting.observe(observed.losses, observed.present)
     return observed
 

@@ -57,8 +57,10 @@ class AlignedMTL(FromGram):
     median, or the mean of squares (rmse, the authors' code). Raises ConfigError for another word.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, scale: Scale = "min") -> None:
-        super().__init__(tasks, weights, every=every)
+    def __init__(
+        self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, exact: bool = False, scale: Scale = "min"
+    ) -> None:
+        super().__init__(tasks, weights, every=every, exact=exact)
         if scale not in get_args(Scale):
             raise ConfigError(f"weighting.scale: no scale named {scale!r}. {nearest(str(scale), get_args(Scale))}")
         self.scale: Scale = scale
@@ -82,8 +84,10 @@ class CAGrad(FromGram):
     improves all tasks every coefficient is 0. c: in [0, 1), how far from the mean. Raises ConfigError when out of range.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, c: float = 0.5) -> None:
-        super().__init__(tasks, weights, every=every)
+    def __init__(
+        self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, exact: bool = False, c: float = 0.5
+    ) -> None:
+        super().__init__(tasks, weights, every=every, exact=exact)
         if isinstance(c, bool) or not isinstance(c, int | float) or not 0 <= c < 1:
             raise ConfigError(f"weighting.c must be a number from 0 to below 1, found {c!r}.")
         self.c = float(c)
@@ -126,8 +130,10 @@ class FairGrad(FromGram):
     ConfigError when out of range.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, alpha: float = 2.0) -> None:
-        super().__init__(tasks, weights, every=every)
+    def __init__(
+        self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, exact: bool = False, alpha: float = 2.0
+    ) -> None:
+        super().__init__(tasks, weights, every=every, exact=exact)
         self.alpha = positive("alpha", alpha)
 
     def solve(self, gram: Tensor, seen: Tensor, losses: Tensor) -> Tensor:

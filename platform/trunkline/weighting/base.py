@@ -30,6 +30,8 @@ class Weighting(ABC):
         """Whether this step's Gram matrix is worth its cost."""
         return False
 
+    exact: bool = False  # whether `see` and `observe` come before this step's backward, when there is a Gram matrix
+
     def see(self, gram: Tensor) -> None:
         """Before `observe`, if the step began with `needs_gram`: products [T, T] of the tasks' gradients, coefficients not in."""
         del gram

@@ -27,9 +27,16 @@ class GradNorm(FromGram):
     """
 
     def __init__(
-        self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, alpha: float = 1.5, lr: float = 0.025
+        self,
+        tasks: Sequence[str],
+        weights: Sequence[float],
+        *,
+        every: int = 1,
+        exact: bool = False,
+        alpha: float = 1.5,
+        lr: float = 0.025,
     ) -> None:
-        super().__init__(tasks, weights, every=every)
+        super().__init__(tasks, weights, every=every, exact=exact)
         self.alpha = 0.0 if alpha == 0 and not isinstance(alpha, bool) else positive("alpha", alpha)
         self.lr = positive("lr", lr)
         if self.alpha > 100:

@@ -18,17 +18,18 @@ LEAST = 1e-6
 
 
 class FromGram(Weighting):
-    """A map from the tasks' Gram matrix to their coefficients, lagged: what a step shows is used from the next step on.
+    """A map from the tasks' Gram matrix to their coefficients, lagged: what a step shows is used from the next step on; or exact.
 
     `solve` is the map. It is given the Gram matrix [t, t] of the tasks seen, divided by the mean of its diagonal, so that no
     solver's threshold depends on the size of gradients. Only tasks seen in the step move: those with a gradient that is finite
     and not 0; a step that shows fewer than two of them changes nothing. Coefficients are 1 until then. What is below 1e-6 is
     1e-6, negative ones too: the coefficient reaches the task's head, which would climb its loss. The card's weight multiplies,
     and is not in the Gram matrix. every: whole steps from one look at gradients to the next, at least 1; looking costs time.
+    exact: a step's own gradients decide its coefficients, by a look that goes back to the probe layers and no further.
     Raises ConfigError for fewer than two tasks or a value out of range.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1) -> None:
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, exact: bool = False) -> None:
         super().__init__(tasks, weights)
         if len(self.tasks) < 2:
             raise ConfigError(
@@ -37,7 +38,9 @@ class FromGram(Weighting):
             )
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ConfigError(f"weighting.every must be a whole number of steps, at least 1, found {every!r}.")
-        self.every, self.step = every, 0
+        if not isinstance(exact, bool):
+            raise ConfigError(f"weighting.exact must be true or false, found {exact!r}.")
+        self.every, self.exact, self.step = every, exact, 0
         self.found = torch.ones(len(self.tasks), dtype=torch.float64)
         self.gram: Tensor | None = None
 

@@ -23,8 +23,10 @@ class PCGrad(FromGram):
     probe layers alone; the coefficients are used for the whole model, a step later. The order is a function of (seed, step).
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, seed: int = 0) -> None:
-        super().__init__(tasks, weights, every=every)
+    def __init__(
+        self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, exact: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__(tasks, weights, every=every, exact=exact)
         self.seed = whole_number("seed", seed)
 
     def solve(self, gram: Tensor, seen: Tensor, losses: Tensor) -> Tensor:
@@ -46,9 +48,16 @@ class GradVac(FromGram):
     """
 
     def __init__(
-        self, tasks: Sequence[str], weights: Sequence[float], *, every: int = 1, beta: float = 0.01, seed: int = 0
+        self,
+        tasks: Sequence[str],
+        weights: Sequence[float],
+        *,
+        every: int = 1,
+        exact: bool = False,
+        beta: float = 0.01,
+        seed: int = 0,
     ) -> None:
-        super().__init__(tasks, weights, every=every)
+        super().__init__(tasks, weights, every=every, exact=exact)
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
             raise ConfigError(f"weighting.beta must be a number from 0 to 1, found {beta!r}.")
         self.beta, self.seed = float(beta), whole_number("seed", seed)

@@ -1,0 +1,89 @@
+"""What a recipe trains of a model: `finetune:` in one word, `freeze:` by name and phase."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from trunkline.config import Recipe
+from trunkline.data.packing import Table
+from trunkline.errors import ConfigError
+from trunkline.models.base import Trunk
+from trunkline.models.lora import Adapters, LoRA
+from trunkline.models.multitask import MultiTask
+from trunkline.tasks.card import Card
+from trunkline.tasks.sharing import owners
+from trunkline.training.freezing import Freezing, Rule, sections
+
+
+def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
+    """Raises ConfigError for modules the model does not have, or a phase that trains nothing."""
+    rules: list[Rule] = [
+        Rule(stated.modules, stated.until, recipe.where("freeze", number)) for number, stated in enumerate(recipe.freeze)
+    ]
+    where = recipe.where("finetune")
+    kind = recipe.finetune.kind
+    if kind in ("heads", "lora"):
+        rules.append(Rule("trunk", None, where))
+    elif kind == "bitfit":
+        # Source: Ben Zaken et al., arXiv:2106.10199: the biases of the whole encoder, and the head.
+        trunk = sections(model)["trunk"]
+        held = frozenset(name for name in trunk if not name.endswith("bias"))
+        if len(held) == len(trunk):
+            raise ConfigError("bitfit trains the trunk's biases, and this trunk has none. Take heads or lora.", where=where)
+        rules.append(Rule(held, None, where))
+    return Freezing(model, rules, recipe.train.steps)
+
+
+def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Adapters | None:
+    """Each task's own low-rank change of the trunk: with `finetune: lora`, and where the model it starts from has one.
+
+    Raises ConfigError where that can not be.
+    """
+    wanted = {name: lora for name, lora in _known(recipe).items() if name in cards}
+    if recipe.finetune.kind != "lora":
+        return Adapters(trunk.adaptable, wanted) if wanted else None
+    where = recipe.where("finetune")
+    guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
+    if guest is not None:
+        raise ConfigError(
+            f"each task has a LoRA of its own, and '{guest}' and '{host}' share rows, which the trunk reads once. Take heads, "
+            "bitfit or full, or give each task rows of its own.",
+            where=where,
+        )
+    if not trunk.adaptable:
+        raise ConfigError(
+            f"trunk '{recipe.trunk.kind}' has no linear layers that run on the pack's tokens, which LoRA changes. Take a packed "
+            "transformer, or heads.",
+            where=where,
+        )
+    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha)
+    return Adapters(trunk.adaptable, {name: wanted.get(name, own) for name in cards})
+
+
+def loras(manifest: Mapping[str, Any]) -> dict[str, LoRA]:
+    """The tasks of a model that have an adapter, and what it is made of."""
+    return {name: LoRA(**about["lora"]) for name, about in manifest["tasks"].items() if "lora" in about}
+
+
+def rehearsed(recipe: Recipe, task: str, table: Table) -> Table:
+    """The table of a task the model has already, with as many of its rows as the recipe rehearses, drawn once by chance."""
+    start = recipe.start
+    if start is None or start.rehearse is None or start.rehearse >= len(table.rows) or task not in _parent(recipe)["tasks"]:
+        return table
+    chance = np.random.default_rng([recipe.seed, *task.encode()])
+    return replace(table, rows=table.rows.take(np.sort(chance.permutation(len(table.rows))[: start.rehearse])))
+
+
+def _known(recipe: Recipe) -> dict[str, LoRA]:
+    return loras(_parent(recipe)) if recipe.start is not None else {}
+
+
+def _parent(recipe: Recipe) -> dict[str, Any]:
+    assert recipe.start is not None
+    found: dict[str, Any] = json.loads((recipe.beside(recipe.start.model) / "manifest.json").read_text())
+    return found

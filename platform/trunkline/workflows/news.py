@@ -1,0 +1,161 @@
+"""New rows for a task a model has: labelled ones, or corrections of what it predicted, as a task of their own beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline import durable
+from trunkline.build.evaluation import judged_task
+from trunkline.build.task import open_source, reading
+from trunkline.continual.drift import Sample
+from trunkline.data.encoding.base import Encoding
+from trunkline.data.intake import Intake
+from trunkline.data.packing import Table, rows_of
+from trunkline.data.rows import Ragged, Rows
+from trunkline.data.store import SplitJob, build_all
+from trunkline.document import writer
+from trunkline.document.reader import shown
+from trunkline.errors import ConfigError, DataError, nearest
+from trunkline.evaluate import Judged
+from trunkline.predict import Model
+from trunkline.tasks.card import Card, load_card
+from trunkline.tasks.catalog import Catalog
+
+RIGHT, PREDICTED = "right", "predicted"
+HELD_OUT = 20  # percent of the new rows, by a hash of their text, on which old and new model are compared
+ENOUGH = 10
+
+
+@dataclass(frozen=True)
+class News:
+    """name: of the task the new rows are. card: its card. rows: how many. corrected: share of the rows the model had wrong."""
+
+    name: str
+    card: Card
+    rows: int
+    corrected: float | None = None
+
+
+def write_news(model: Model, card: Card, path: Path, catalog: Path) -> News:
+    """The rows of `path` (JSON lines) as a task in the folder `catalog`, named after task and content.
+
+    Rows have the task's inputs and its target, or the inputs and what was `predicted` and is `right`. Raises DataError with the
+    lines that can not be used, and where nothing is left; ConfigError for a task that can not have such rows.
+    """
+    if card.target is None or card.data.gather is not None or card.rows_of is not None:
+        raise ConfigError(f"'{card.name}' has no target of its own, or gathered rows. Train it again by a recipe with `start:`.")
+    found = _lines(path)
+    if len(found) < ENOUGH:
+        raise DataError(f"{len(found)} rows are too few to learn from and to judge by. Give {ENOUGH} or more.", where=shown(path))
+    columns = [card.data.columns.get(name, name) for name in (*card.inputs, card.target)]
+    rows = [_row(row, columns, f"{shown(path)}:{number}") for number, row in found]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    name = f"{card.name[:45]}_news_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    place = catalog / name
+    place.mkdir(parents=True, exist_ok=True)
+    durable.replace(place / "rows.jsonl", text)
+    read = card.data.model_dump(include={"columns", "lists", "nulls", "on_null"})
+    split: dict[str, Any] = {"by": columns[:-1], "validation": HELD_OUT, "test": 0}
+    stated: dict[str, Any] = {
+        "name": name,
+        "data": {"format": "jsonl", "rows": "rows.jsonl", "split": split, **{key: value for key, value in read.items() if value}},
+        "inputs": card.inputs,
+        "target": card.target,
+        "head": {"kind": card.head.kind, **card.head.arguments},
+        "head_of": card.name,
+        **({"loss": _part(card.loss.kind, card.loss.arguments)} if card.loss else {}),
+        **({"metrics": [_part(one.kind, one.arguments) for one in card.metrics]} if card.metrics else {}),
+    }
+    durable.replace(place / "card.yaml", writer.render(stated))
+    made = load_card(place)
+    _check(made, model.task(card.name).encoding, catalog, path)
+    wrong = [row[PREDICTED] != row[RIGHT] for _, row in found if PREDICTED in row and RIGHT in row]
+    return News(name, made, len(rows), sum(wrong) / len(wrong) if wrong else None)
+
+
+def judged_news(model: Model, news: News, task: str, catalog: Catalog, store: Path) -> Judged:
+    """The held out new rows as the model's own task."""
+    served = model.task(task)
+    table = Table.of(_stored(news.card, served.encoding, catalog, store, "validation"), served.encoding)
+    return Judged(news.name, table, served.encoding, served.metrics)
+
+
+def samples(
+    model: Model, news: News, task: str, catalog: Catalog, store: Path, split: str, most: int = 2000
+) -> tuple[Sample, Sample]:
+    """Training rows of the task as it was, and new ones, at most so many of each, as drift compares them."""
+    place = catalog.path(task).parent.parent
+    _, old = judged_task(model, task, Catalog([place]), place, split, lambda _: None)
+    rows = _stored(news.card, model.task(task).encoding, catalog, store, "train")
+    return _sample(model, old.rows, most), _sample(model, rows, most)
+
+
+def _sample(model: Model, rows: Rows, most: int) -> Sample:
+    chosen = np.random.default_rng(0).permutation(len(rows))[:most]
+    part = rows.take(np.sort(chosen))
+    tokens = np.split(part.tokens.values, part.tokens.starts[1:-1])
+    vectors = model.embed_rows(rows_of([row.tolist() for row in tokens]))  # each drawn row as one text
+    return Sample(_labels(part), tokens, vectors, model.tokenizer.unk_id)
+
+
+def _labels(rows: Rows) -> np.ndarray:
+    """What stands for a row's target: its number or label, or the set of its labels."""
+    value = rows.targets.get("labels", next(iter(rows.targets.values())))
+    if isinstance(value, Ragged):
+        return np.array([str(np.unique(row).tolist()) for row in np.split(value.values, value.starts[1:-1])])
+    return value if value.ndim == 1 else np.array([row.tobytes().hex() for row in value])
+
+
+def _stored(card: Card, encoding: Encoding, catalog: Catalog, store: Path, split: str) -> Rows:
+    job = SplitJob(card.name, open_source(card, catalog), split, encoding, reading(card), (), ())
+    return build_all(store / "splits", [job])[0].rows
+
+
+def _check(card: Card, encoding: Encoding, catalog: Path, path: Path) -> None:
+    """Every row encodes; a value that is no label of the model is told with its line."""
+    intake = Intake(encoding, reading(card), extras=(), beside=())
+    try:
+        for split in ("train", "validation"):
+            for chunk in open_source(card, Catalog([catalog])).read(split):
+                intake.rows(chunk)
+    except DataError as error:
+        raise DataError(error.message, where=f"{shown(path)} ({error.where})") from error
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise DataError(f"can not be read: {said}.", where=shown(path)) from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"is no JSON object: {error}.", where=f"{shown(path)}:{number}") from error
+            if not isinstance(row, dict):
+                raise DataError("is no JSON object.", where=f"{shown(path)}:{number}")
+            found.append((number, row))
+    return found
+
+
+def _row(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, Any]:
+    *inputs, target = columns
+    value = row[RIGHT] if RIGHT in row and target not in row else row.get(target)
+    lacking = [name for name in inputs if name not in row] + ([target] if value is None else [])
+    if lacking:
+        raise DataError(f"has no '{lacking[0]}'. {nearest(lacking[0], row)} A correction has '{RIGHT}' instead.", where=where)
+    return {**{name: row[name] for name in inputs}, target: value}
+
+
+def _part(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, **arguments}

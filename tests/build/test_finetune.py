@@ -1,0 +1,66 @@
+"""`finetune:` and `freeze:` of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import laws
+from small_project import write_project
+from trunkline.build.finetune import make_adapters, make_freezing
+from trunkline.config import Recipe, load_recipe
+from trunkline.errors import ConfigError
+from trunkline.models.multitask import MultiTask
+from trunkline.tasks.catalog import Catalog
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path)
+
+
+def trained(recipe: Recipe, net: MultiTask) -> set[str]:
+    """The names that the recipe trains in its first step."""
+    return {name for name, _ in net.named_parameters()} - make_freezing(recipe, net).at(1)
+
+
+def test_each_word_trains_what_it_says(project: Path) -> None:
+    net = laws.model()
+    names = {name for name, _ in net.named_parameters()}
+    heads = {name for name in names if name.startswith("heads.")}
+    biases = {name for name in names if name.startswith("trunk.") and name.endswith("bias")}
+    assert trained(load_recipe(project), net) == names
+    assert trained(load_recipe(project, ["finetune=heads"]), net) == heads
+    assert trained(load_recipe(project, ["finetune=bitfit"]), net) == heads | biases
+
+
+def test_lora_trains_heads_and_one_adapter_per_task(project: Path) -> None:
+    recipe, net, catalog = (
+        load_recipe(project, ["finetune={kind: lora, rank: 3}"]),
+        laws.model(),
+        Catalog([project.parents[1] / "tasks"]),
+    )
+    cards = {name: catalog.get(name) for name in ("topic", "score")}
+    adapters = make_adapters(recipe, cards, net.trunk)
+    assert adapters is not None
+    net = MultiTask(net.trunk, {task: net.head(task) for task in laws.TASKS}, adapters)
+    found = trained(recipe, net)
+    assert {name.split(".")[1] for name in found if name.startswith("adapters.")} == {"topic_", "score_"}
+    assert not any(name.startswith("trunk.") for name in found)
+    assert all(pair.lora_A.shape[0] == 3 for task in cards for pair in adapters.of(task).values())
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("freeze=[layers.7]", "recipes/small.yaml|freeze.0"),
+        ("finetune=lor", "full"),
+        ("freeze=[{modules: trunk, until: 1.5}]", "freeze.0.until"),
+        ("optim.layer_decay=0", "layer_decay"),
+        ("freeze=['*']", "nothing is left to train"),
+    ],
+)
+def test_what_can_not_be_is_a_sentence_with_its_place(project: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make_freezing(load_recipe(project, [override]), laws.model())

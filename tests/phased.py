@@ -1,0 +1,69 @@
+"""Runs of the small project on real ranks, and what their checkpoints hold: for laws about what is trained when."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trunkline import checkpoint
+from trunkline.build.prepare import prepare
+from trunkline.config import load_recipe
+from trunkline.launch import worker
+from trunkline.launch.runs import RunFolder
+from trunkline.training.freezing import Freezing
+
+Entries = dict[str, dict[str, Tensor]]
+
+
+def prepared(recipe: Path, run: Path, overrides: Sequence[str]) -> Path:
+    """A run folder that is ready to be trained."""
+    run.mkdir(parents=True)
+    prepare(load_recipe(recipe, overrides), run, recipe.parent.parent / ".trunkline" / "store", lambda _: None)
+    return run
+
+
+def on_rank(run: str, fault: str = "") -> None:
+    """One rank of the run; `fault` plants a mistake that the law must reject."""
+    hold, load = Freezing.hold, worker.Engine.load_moments
+    if fault == "frozen rows decay":
+        Freezing.hold = staticmethod(_decaying)
+    if fault == "moments reset":
+        worker.Engine.load_moments = lambda engine, state: load(engine, {})
+    try:
+        worker.work({"run": run, "cpus": 1}, lambda: False)
+    finally:
+        Freezing.hold, worker.Engine.load_moments = staticmethod(hold), load
+
+
+def _decaying(model: torch.nn.Module, frozen: frozenset[str]) -> None:
+    """The field's way to freeze: the gradient is cut off, the optimizer still holds the parameter (traps 8 and 16)."""
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.register_hook(torch.zeros_like)
+
+
+def state(run: Path, step: int) -> Entries:
+    """What the checkpoint of a step holds, by parameter."""
+    return worker._by_name(checkpoint.load(run / "checkpoints" / checkpoint.name_of(step)).tensors)
+
+
+def cut_back(run: Path, to: Path, step: int) -> Path:
+    """A copy of the run as if it had been killed right after the checkpoint of `step`."""
+    shutil.copytree(run, to)
+    folder = RunFolder(to)
+    folder.result.unlink()
+    shutil.rmtree(folder.model)
+    for path in checkpoint.committed(folder.checkpoints):
+        if path.name > checkpoint.name_of(step):
+            shutil.rmtree(path)
+    return to
+
+
+def events(run: Path, name: str) -> list[dict[str, object]]:
+    found = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [event for event in found if event["event"] == name]

@@ -1,0 +1,73 @@
+"""Tasks alone, compared with a run: trained once, paired row by row; and rates found by proxy runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small_project import write_project
+from trunkline.cli.app import main
+from trunkline.config import load_recipe
+from trunkline.metrics.classification import MacroF1
+from trunkline.workflows.baseline import value_of
+
+SHORT = [word for key in ("tasks=[topic, tags]", "train.steps=2", "train.save_every=null") for word in ("-s", key)]
+Captured = pytest.CaptureFixture[str]
+
+
+def test_a_run_with_single_task_tells_each_task_s_difference_and_baselines_are_trained_once(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    recipe = str(write_project(tmp_path))
+    assert main(["train", recipe, *SHORT, "-s", "single_task=true", "--in-process", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    result = json.loads((Path(done["run"]) / "result.json").read_text())
+    assert (
+        result["delta_m"] == done["delta_m"] and done["delta_m"]["low"] <= done["delta_m"]["percent"] <= done["delta_m"]["high"]
+    )
+    assert all(row["alone"] is not None and "%" in row["difference"] for row in result["tasks"])
+    kept = sorted((tmp_path / ".trunkline" / "baselines").glob("*/*/result.json"))
+    assert len(kept) == 2
+    assert main(["baseline", recipe, *SHORT, "--against", done["run"], "--in-process", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["delta_m"] == done["delta_m"] and all(own["reused"] for own in again["alone"])
+    # Against itself a task has no difference, whatever rows are drawn.
+    alone = next(own for own in again["alone"] if own["task"] == "topic")
+    assert main(["baseline", recipe, *SHORT, "-s", "tasks=[topic]", "--against", alone["run"], "--in-process", "--json"]) == 0
+    itself = json.loads(capsys.readouterr().out)["delta_m"]
+    assert (itself["percent"], itself["low"], itself["high"]) == (0, 0, 0)
+    # Another card is another baseline.
+    card = tmp_path / "tasks" / "topic" / "card.yaml"
+    card.write_text(card.read_text().replace("pooling: mean", "pooling: first"))
+    assert main(["baseline", recipe, *SHORT, "--in-process"]) == 0
+    assert len(sorted((tmp_path / ".trunkline" / "baselines").glob("*/*/result.json"))) == 3
+
+
+def test_a_row_drawn_twice_counts_twice_with_all_its_targets() -> None:
+    ids = np.array([0, 0, 1, 2, 2, 2])
+    records = {"prediction": np.array([0, 1, 1, 0, 0, 1]), "target": np.array([0, 1, 0, 0, 1, 1])}
+    assert value_of(MacroF1, ids, records, np.array([0, 1, 2])) == value_of(MacroF1, ids, records)
+    places = [3, 4, 5, 3, 4, 5, 0, 1]
+    twice = {name: record[places] for name, record in records.items()}
+    assert value_of(MacroF1, ids, records, np.array([2, 2, 0])) == value_of(MacroF1, np.arange(8), twice)
+
+
+def test_mix_runs_proxies_once_and_writes_a_recipe_that_loads(tmp_path: Path, capsys: Captured) -> None:
+    recipe = write_project(tmp_path)
+    words = [str(recipe), *SHORT[:2], "--trials", "4", "--steps", "2", "--in-process"]
+    assert main(["mix", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    written = load_recipe(found["recipe"])
+    assert written.sampling.kind == "explicit" and written.sampling.arguments["rates"] == found["rates"]
+    assert found["low"] <= found["high"] and len(found["trials"]) == 4
+    runs = sorted((tmp_path / ".trunkline" / "mix").glob("*/*/*/result.json"))
+    assert main(["mix", *words]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["mix", *words, "--to", str(tmp_path / "other.yaml")]) == 0
+    assert sorted((tmp_path / ".trunkline" / "mix").glob("*/*/*/result.json")) == runs and len(runs) == 4
+    assert main(["mix", str(recipe), "--trials", "2", "--to", str(tmp_path / "third.yaml")]) == 2
+    assert main(["mix", str(recipe), "-s", "tasks=[topic]", "--to", str(tmp_path / "third.yaml")]) == 3
+    assert "there is one task that is drawn" in capsys.readouterr().err and not (tmp_path / "third.yaml").exists()
