@@ -118,7 +118,7 @@ def wrong_commands(text: str, show_help: Callable[[list[str]], str | None]) -> l
 
 
 def _wrong_arguments(words: list[str], show_help: Callable[[list[str]], str | None]) -> list[str]:
-    size = 2 if words[0] in ("task", "config") else 1
+    size = 2 if words[0] in ("task", "config", "vectors") else 1
     command, rest = words[:size], words[size:]
     shown = show_help(command)
     if shown is None:
