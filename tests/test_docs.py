@@ -320,7 +320,7 @@ def test_a_broken_link_is_found(planted):
     ("planted", "fault"),
     [
         ("make nothing", "make nothing"),
-        ("trunkline extend model", "trunkline extend"),
+        ("trunkline lengthen model", "trunkline lengthen"),
         ("trunkline task mend a", "trunkline task mend"),
         ("trunkline task new a --sort b", "task new --sort"),
         ("echo a | trunkline predict m --tsak b -", "predict --tsak"),

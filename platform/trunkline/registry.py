@@ -184,7 +184,7 @@ WEIGHTINGS = Registry("weightings", "weighting", "trunkline.weighting:WEIGHTINGS
 METRICS = Registry("metrics", "metric", "trunkline.metrics:METRICS", "a card's `metrics`")
 OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.training:OPTIMIZERS", "a recipe's `optim`")
 PASSES = Registry("passes", "pass", "trunkline.training:PASSES", "a recipe's `passes`")
-VECTORS = Registry("vectors", "method", "trunkline.vectors:METHODS", "`trunkline vectors train --method`")
+VECTORS = Registry("vectors", "method", "trunkline.vectors:VECTORS", "`trunkline vectors train --method`")
 
 REGISTRIES: tuple[Registry, ...] = (
     SOURCES, ENCODINGS, TOKENIZERS, SAMPLERS, TRUNKS, POOLINGS, HEADS, LOSSES, WEIGHTINGS, METRICS, OPTIMIZERS,

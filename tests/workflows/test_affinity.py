@@ -72,6 +72,6 @@ def test_opposed_tasks_are_separated_duplicates_stay_together_and_strangers_are_
 def test_one_task_or_a_trunk_whose_layers_do_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = conflict(tmp_path)
     assert main(["affinity", str(recipe), "-s", "tasks=[up]", "--steps", "1"]) == 3
-    assert "recipes/conflict.yaml" in (said := capsys.readouterr().err) and "there is one. Add a task." in said
+    assert "-s tasks=[up]: tasks: affinity is between tasks, and there is one. Add a task." in capsys.readouterr().err
     assert main(["affinity", str(recipe), "-s", "train.probes=['*.layer.7.*']", "--steps", "1"]) == 3
     assert "Say train.probes" in capsys.readouterr().err
