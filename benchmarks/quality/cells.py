@@ -53,9 +53,14 @@ class Bench:
         """A hash of all that states the cell: of what recipe and cards say, not of their comments."""
         tasks = self.tasks if cell == TOGETHER else [cell]
         cards = [reader.read(self.folder / "tasks" / task / "card.yaml").data for task in tasks]
-        alone = None if cell == TOGETHER else [self.floors["alone"], self.key(TOGETHER)]
+        alone = None if cell == TOGETHER else [self.floors["alone"], self.key(TOGETHER), *self._own_step(cell)]
         stated = json.dumps([reader.read(self.recipe_path).data, cards, alone], ensure_ascii=False)
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+    def _own_step(self, cell: str) -> list[int]:
+        """`alone_tokens_per_step` of a task one of whose rows would not fit into the steps of the others."""
+        own = self.floors["tasks"][cell].get("alone_tokens_per_step")
+        return [] if own is None else [own]
 
     def run(self, cell: str, say: Callable[[str], None]) -> None:
         """Trains and measures a cell unless its result stands; goes on with a run that was cut off."""
@@ -87,7 +92,7 @@ class Bench:
             together = self.stored(TOGETHER)
             if together is None:
                 raise UsageError(f"cell '{cell}' needs the cell '{TOGETHER}', which tells its budget. Run that first.")
-            size = int(self.floors["alone"]["tokens_per_step"])
+            size = int((*self._own_step(cell), self.floors["alone"]["tokens_per_step"])[0])
             steps = max(1, round(together["drawn"][cell]["tokens"] / size))
             data["tasks"] = [use for use in data["tasks"] if use["task"] == cell]
             data["sampling"] = {"kind": "proportional"}
