@@ -86,7 +86,10 @@ class Ladder:
         }
         self.results.mkdir(parents=True, exist_ok=True)
         (self.results / f"{rung}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        say(f"{rung}: " + ", ".join(f"{row['task']} {row['metric']} {row['value']:.3f}" for row in rows))
+        say(
+            f"{rung}: "
+            + ", ".join(f"{row['task']} {row['metric']} {row['value']:.3f}" for row in rows if row["value"] is not None)
+        )
 
     def _write_recipe(self, rung: str) -> Path:
         """The rung's recipe beside its runs, going on from another's model where it says so."""
