@@ -138,7 +138,7 @@ TRUNK_SETTINGS: dict[str, dict[str, Any]] = {
         "hidden_size": WIDTH,
         "layers": 1,
         "heads": 2,
-        "architecture": "deberta-v2",
+        "architecture": "mpnet",
         "embeddings": {"word_dropout": 0.3},
     },
 }
