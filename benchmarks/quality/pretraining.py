@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality.pretraining`: does a trunk that read plain text first beat itself as it starts out?
 
 Both kinds of pretraining read the same text: Brown, WikiText-2's two small splits, Shakespeare, and the texts of the two tasks
-without their labels; no test row of theirs is among it. The tasks have a few hundred labels each, and three seeds.
+without their labels; no test row of theirs is among it. The tasks have two hundred labels or fewer, and three seeds.
 """
 
 from __future__ import annotations
