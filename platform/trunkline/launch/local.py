@@ -141,8 +141,9 @@ def run_here(run: RunFolder, recipe: Recipe, asked: Callable[[], bool]) -> None:
         # Stays up until the process ends: DeepSpeed remembers the first one it sees.
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
-    threads = torch.get_num_threads()
+    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     try:
         work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
     finally:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(exact)

@@ -41,7 +41,18 @@ def work(config: Mapping[str, Any], asked: Callable[[], bool]) -> None:
     asked: whether this rank was asked to stop; then all ranks do after their step, and raise Stopped.
     """
     torch.set_num_threads(int(config["cpus"]))  # Ray starts its workers with one
+    if not torch.cuda.is_available():
+        exact_on_threads()
     Worker(RunFolder(Path(config["run"])), asked).run()
+
+
+def exact_on_threads() -> None:
+    """The same numbers from the same step, whatever the threads of a CPU do meanwhile.
+
+    Else the gradient of indexing adds up what several items give to one place in the order in which threads come by.
+    """
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads what was not written
 
 
 def gather(value: Any) -> list[Any]:
