@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs check format readme clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,6 +37,9 @@ test: $(READY)  ## the whole suite but for tests that take minutes or need a GPU
 
 test-all: $(READY)  ## the whole suite
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bad-inputs: $(READY)  ## the 64 bad inputs, each with its exit code and sentence, into benchmarks/results (3 minutes)
+	@PYTHONPATH=tests:. $(BIN)/python -m bad_inputs
 
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .

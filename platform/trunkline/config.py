@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_vali
 
 from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
-from trunkline.document.schema import Findings, Part, Short, Strict, check_version, shown_value, validate
+from trunkline.document.schema import SECRET, Findings, Part, Short, Strict, check_version, shown_value, validate
 from trunkline.errors import UsageError
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
 
@@ -317,8 +317,9 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
 
 
 def _override(document: Document, override: str) -> None:
-    label = f"-s {shown_value(override)[1:-1]}"
     name, equals, text = override.partition("=")
+    told = "a value" if SECRET.search(name.rpartition(".")[2].strip()) else text
+    label = f"-s {shown_value(f'{name}{equals}{told}')[1:-1]}"
     if not equals:
         raise UsageError("an override needs '='. Write key.key=value, such as train.steps=100.", where=label)
     steps = [step.strip() for step in name.split(".")]

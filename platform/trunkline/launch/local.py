@@ -58,6 +58,8 @@ def train(
         if run.finished:
             tell(f"run {run.run_id} is finished already")
         else:
+            if kept:
+                _check_stored(kept)
             tell(f"{'resuming' if kept else 'run'} {run.run_id}")
             try:
                 _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None)
@@ -78,6 +80,15 @@ def _prepared(recipe: Recipe, path: Path, overrides: Sequence[str], outputs: Pat
         _remove(run.path)
         raise
     return run
+
+
+def _check_stored(run: RunFolder) -> None:
+    """Raises IntegrityError if rows that the run was started with are others now. Reads all of them."""
+    from trunkline.data.store import StoredSplit
+
+    for splits in json.loads(run.prepared.read_text())["splits"].values():
+        for path in splits.values():
+            StoredSplit.open(path).verify()
 
 
 def _remove(folder: Path) -> None:

@@ -21,6 +21,7 @@ from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged
 from trunkline.launch.judge import Judge
+from trunkline.launch.restored import check_any, check_fit
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
@@ -64,6 +65,7 @@ class Worker:
 
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
+        check_any(restored, passed)
         entries = _by_name(restored.tensors) if restored else {}
         self.freezing = make_freezing(self.recipe, self.built.model)
         step = restored.step if restored else 0
@@ -133,6 +135,7 @@ class Worker:
         """Parameters go into the model before the engine takes hold of it, moments after."""
         model = self.built.model
         if entries:
+            check_fit(entries, model)
             buffers = {name: value for name, value in model.state_dict().items() if name not in dict(model.named_parameters())}
             model.load_state_dict({**buffers, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
         Freezing.hold(model, frozen)

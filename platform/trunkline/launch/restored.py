@@ -1,0 +1,46 @@
+"""Whether what a checkpoint holds is what the model wants, told before any of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from trunkline.checkpoint import PassedOver
+from trunkline.errors import IntegrityError
+
+Entries = Mapping[str, Mapping[str, Tensor]]
+SCALARS = ("step",)
+
+
+def check_any(found: object, passed: Sequence[PassedOver]) -> None:
+    """Raises IntegrityError where there are checkpoints and none of them can be used: a run does not forget itself unasked."""
+    if found is None and passed:
+        reasons = " ".join(item.reason for item in passed)
+        raise IntegrityError(
+            f"none of {len(passed)} checkpoint(s) can be used: {reasons} Mend the storage and resume, or start a new run."
+        )
+
+
+def check_fit(entries: Entries, model: nn.Module) -> None:
+    """Raises IntegrityError with the names that are missing, that no part has, and that have another shape."""
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    missing = [name for name in wanted if "param" not in entries.get(name, {})]
+    unknown = [name for name in entries if name not in wanted]
+    differing = [
+        f"{key}/{name} {tuple(value.shape)} for {wanted[name]}"
+        for name, entry in entries.items()
+        if name in wanted
+        for key, value in entry.items()
+        if key not in SCALARS and tuple(value.shape) != wanted[name]
+    ]
+    if missing or unknown or differing:
+        raise IntegrityError(
+            f"the checkpoint is of another model: missing tensors: {_first(missing)}; unknown ones: {_first(unknown)}; "
+            f"of another shape: {_first(differing)}."
+        )
+
+
+def _first(names: Iterable[str], count: int = 5) -> str:
+    listed = list(names)
+    return ", ".join(listed[:count]) + (f" and {len(listed) - count} more" if len(listed) > count else "") or "none"
