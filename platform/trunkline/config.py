@@ -118,6 +118,11 @@ class Train(Strict):
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
     )
+    spike_sigma: float | None = Field(
+        default=None,
+        gt=0,
+        description="standard deviations above its last 128 losses, such as 6, from which a task's step is left out; null: none",
+    )
     hang_s: Positive = Field(
         default=1800.0, description="seconds without a finished step, evaluation or checkpoint, after which the run ends"
     )

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trunkline.build.memory import shrink
 from trunkline.build.prepare import prepare, project_folder
 from trunkline.config import Recipe, load_recipe
-from trunkline.errors import Stopped, UsageError
-from trunkline.launch.ray_train import embedded_ray, run_with_ray
+from trunkline.errors import OutOfMemory, Stopped, UsageError
+from trunkline.launch.ray_train import embedded_ray, run_with_ray, tell
 from trunkline.launch.runs import RunFolder, RunLock, check_unchanged, find_run, new_run
 from trunkline.launch.signals import Signals
 
@@ -154,6 +155,13 @@ def run_here(run: RunFolder, recipe: Recipe, asked: Callable[[], bool]) -> None:
         torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
     threads = torch.get_num_threads()
     try:
-        work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
+        while True:
+            try:
+                return work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
+            except OutOfMemory:
+                smaller = shrink(run.path)
+                if smaller is None:
+                    raise
+                tell(run, "attempt_failed", tokens_per_pass=smaller, error="memory")
     finally:
         torch.set_num_threads(threads)

@@ -1,16 +1,35 @@
-"""Whether what a checkpoint holds is what the model wants, told before any of it is used."""
+"""What a checkpoint holds, by name, and whether it is what the model wants, told before any of it is used."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from trunkline import durable
 from trunkline.checkpoint import PassedOver
 from trunkline.errors import IntegrityError
 
 Entries = Mapping[str, Mapping[str, Tensor]]
 SCALARS = ("step",)
+
+
+def by_name(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """`param/NAME` and what else there is of it -> name -> {param, ...}."""
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        what, _, name = key.partition("/")
+        entries.setdefault(name, {})[what] = tensor
+    return entries
+
+
+def keep_rows(path: Path, last_step: int) -> None:
+    """rows.jsonl up to the step resumed from, a line torn by a crash dropped."""
+    if path.is_file():
+        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        durable.replace(path, "".join(line for line in whole if json.loads(line)["step"] <= last_step))
 
 
 def check_any(found: object, passed: Sequence[PassedOver]) -> None:
