@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs faults check format readme clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,6 +40,12 @@ test: $(READY)  ## the whole suite but for tests that take minutes or need a GPU
 
 test-all: $(READY)  ## the whole suite
 	@$(PYTEST) $(PYTEST_ARGS)
+
+bad-inputs: $(READY)  ## the 64 bad inputs, each with its exit code and sentence, into benchmarks/results (3 minutes)
+	@PYTHONPATH=tests:. $(BIN)/python -m bad_inputs
+
+faults: $(READY)  ## runs that are killed, hung, starved of disk and resumed, into benchmarks/results (35 minutes; goes on where it was)
+	@PYTHONPATH=tests:. $(BIN)/python -m faults
 
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .
