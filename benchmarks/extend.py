@@ -42,6 +42,7 @@ class Bench:
         self.name = self.recipe_path.stem
         self.outputs = self.path.parent / "outputs" / self.name
         self.results = self.path.parent.parent / "results" / self.name
+        self.began = circumstances()
 
     @property
     def cells(self) -> list[str]:
@@ -67,7 +68,7 @@ class Bench:
             return stands
         measured = self._scratch(cell) if cell in SCRATCH else self._extended(cell)
         command = f"python -m benchmarks.extend benchmarks/quality/{self.path.name} --only {cell}"
-        found = {"schema_version": 1, "cell": cell, "key": self.key(cell), "command": command, **circumstances(), **measured}
+        found = {"schema_version": 1, "cell": cell, "key": self.key(cell), "command": command, **self.began, **measured}
         self.results.mkdir(parents=True, exist_ok=True)
         (self.results / f"{cell}.json").write_text(json.dumps(found, indent=1) + "\n")
         return found
@@ -115,10 +116,17 @@ class Bench:
             "judged_s": round(report["judged_s"]),
             "scores": {row["task"]: row["value"] for row in report["new"]},
             "old": report["old"],
+            "old_again": self._measured_again(done.model) if stated["strategy"] == "isolate" else None,
             "backward_transfer": report["backward_transfer"],
             "forgetting": report["forgetting"],
             "kept": report["kept"],
         }
+
+    def _measured_again(self, model: Path) -> dict[str, float]:
+        """The old tasks' scores of the new model, not taken from what the old model's bits scored before."""
+        old = [use.task for use in self.recipe.tasks if use.task != self.new]
+        rows = evaluate_model(model, tasks=old, split=self.plan["split"], catalog=self.catalog, say=_say)
+        return {row["task"]: row["value"] for row in rows}
 
 
 def table(bench: Bench) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ import torch
 
 import phased
 import trunkline
+from extended import OLD, answers, extend, hashes, model_of, same_answers
 from ranks import Ranks
-from small_project import write_project
 from trunkline import checkpoint, durable
 from trunkline.build.prepare import prepare
 from trunkline.build.start import Parent
@@ -28,47 +26,6 @@ from trunkline.training.freezing import Freezing
 from trunkline.workflows.extend import Job, write_recipe
 from trunkline.workflows.line import Line
 from trunkline.workflows.strategies import Settings, parsed, planned
-
-OLD = ["topic", "score", "tags"]
-ROWS = ["river stone light", "old house", "warm bread paper wind glass"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project of a finished run of three tasks. Only to be read."""
-    recipe = write_project(tmp_path_factory.mktemp("extend"))
-    trunkline.train(recipe, in_process=True, overrides=[f"tasks=[{', '.join(OLD)}]", "train.steps=12"])
-    return recipe.parent.parent
-
-
-@pytest.fixture
-def project(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "project"))
-
-
-def model_of(project: Path) -> Path:
-    return next(project.glob("outputs/small-*/model"))
-
-
-def answers(model: Path) -> dict[str, Any]:
-    opened = trunkline.load(model)
-    scores = {name: opened.scores(name, ROWS) for name in ("topic", "score")}
-    return {**scores, "tags": opened.predict("tags", [{"words": row.split()} for row in ROWS])}
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def extend(project: Path, *arguments: str) -> int:
-    return main(["extend", str(model_of(project)), "--in-process", "--steps", "6", *arguments])
-
-
-def same_answers(a: Path, b: Path) -> bool:
-    one, two = answers(a), answers(b)
-    return one["tags"] == two["tags"] and all((one[name] == two[name]).all() for name in ("topic", "score"))
-
 
 # --- before the first step
 
@@ -286,13 +243,6 @@ def test_a_promotion_killed_anywhere_leaves_a_whole_current_model(
 
 
 # --- holding the trunk
-
-
-@pytest.fixture(scope="module")
-def two_ranks() -> Iterator[Ranks]:
-    ranks = Ranks(2)
-    yield ranks
-    ranks.close()
 
 
 def test_an_anchored_trunk_is_held_alike_at_every_zero_stage_and_its_start_lies_in_the_checkpoint(

@@ -23,6 +23,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from trunkline import durable
 from trunkline.build.assemble import Assembly
 from trunkline.build.finetune import loras
 from trunkline.build.sharing import targets_beside
@@ -93,8 +94,10 @@ def write_model(
         "files": {str(path.relative_to(temporary)): file_entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
     }
     (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    durable.crash_point("model.before_rename")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+    durable.crash_point("model.after_rename")
 
 
 def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
