@@ -2,8 +2,8 @@
 
 PLAN (benchmarks/quality/extend10.yaml) names the bench whose `base` is the first model, the tasks in order, and the chains: a
 strategy and its settings each. A task whose extension breaks a promise is left out, and the chain goes on from the model before.
-Every finished link stands in benchmarks/results/<plan>/<chain>.json, kept as long as what states it is the same. At the end the first
-model's own tasks are measured on the final split, first model against last. --write puts the tables into docs/extend.md.
+Every finished link stands in benchmarks/results/<plan>/<chain>.json, kept as long as what states it is the same. At the end the
+first model's own tasks are measured on the final split, first model against last. --write puts the tables into docs/extend.md.
 """
 
 from __future__ import annotations
@@ -124,37 +124,31 @@ def growth(values: list[float]) -> float:
 
 def table(chains: list[Chain]) -> str:
     """The chains that stand, as Markdown: a row a link, then what became of the first model's tasks."""
-    lines = []
-    for chain in chains:
-        found = chain.stored()
-        if found is None or found["end"] is None:
-            continue
-        lines += [
-            f"`{chain.name}`:",
-            "",
-            "| added | metric | score | a constant guess | kept | worst old change | CPU seconds | bytes added |",
-            "|---|---|---:|---:|---|---:|---:|---:|",
-        ]
-        for link in found["links"]:
-            figures = [
-                f"{link['score']:.3f}",
-                f"{link['baseline']:.3f}",
-                "yes" if link["kept"] else "no",
-                f"{link['worst']:+.2f}",
-            ]
-            lines.append(
-                f"| {link['task']} | {link['metric']} | {' | '.join(figures)} | {link['cpu_s']:.0f} | {link['added_bytes']:,} |"
-            )
-        kept = [link for link in found["links"] if link["kept"]]
-        ends = ", ".join(f"{row['task']} {row['change']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})" for row in found["end"])
-        lines += [
+    return "\n\n".join(_told(chain, found) for chain in chains if (found := chain.stored()) and found["end"] is not None)
+
+
+def _told(chain: Chain, found: dict[str, Any]) -> str:
+    lines = [
+        f"`{chain.plan['chains'][chain.name]['strategy']}`:",
+        "",
+        "| added | metric | score | a constant guess | kept | worst old change | CPU seconds | bytes added |",
+        "|---|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for link in found["links"]:
+        scores = f"{link['metric']} | {link['score']:.3f} | {link['baseline']:.3f}"
+        gate = f"{'yes' if link['kept'] else 'no'} | {link['worst']:+.2f}"
+        lines.append(f"| {link['task']} | {scores} | {gate} | {link['cpu_s']:.0f} | {link['added_bytes']:,} |")
+    kept = [link for link in found["links"] if link["kept"]]
+    ends = ", ".join(f"{row['task']} {row['change']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})" for row in found["end"])
+    return "\n".join(
+        [
+            *lines,
             "",
             f"{len(kept)} of {len(found['links'])} were kept. The first model's tasks at the end, in points on the "
-            f"{chain.plan['final']} split: {ends}. By a straight line the last link takes {growth([k['cpu_s'] for k in kept]):.2f} "
-            "times the CPU seconds of the first.",
-            "",
+            f"{chain.plan['final']} split: {ends}.",
+            f"By a straight line the last link takes {growth([link['cpu_s'] for link in kept]):.2f} times the CPU seconds of the first.",
         ]
-    return "\n".join(lines).rstrip()
+    )
 
 
 def _say(line: str) -> None:
