@@ -146,7 +146,8 @@ def _told(chain: Chain, found: dict[str, Any]) -> str:
             "",
             f"{len(kept)} of {len(found['links'])} were kept. The first model's tasks at the end, in points on the "
             f"{chain.plan['final']} split: {ends}.",
-            f"By a straight line the last link takes {growth([link['cpu_s'] for link in kept]):.2f} times the CPU seconds of the first.",
+            f"By a straight line the last link takes {growth([link['cpu_s'] for link in kept]):.2f} times the CPU seconds of the "
+            "first.",
         ]
     )
 

@@ -115,6 +115,12 @@ class Train(Strict):
     keep_best: Literal["aggregate", "tasks"] = Field(
         default="aggregate", description="beside the newest, keep the checkpoint best over all tasks, or each task's best too"
     )
+    patience: Count | None = Field(
+        default=None, description="evaluations without a new best over all tasks, after which the run ends; null: none"
+    )
+    restore_best: bool = Field(
+        default=False, description="the model is that of the evaluation best over all tasks, not of the last step"
+    )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
     )
@@ -157,6 +163,7 @@ class Finetune(Short, Strict):
     kind: Literal["full", "heads", "bitfit", "lora"] = "full"
     rank: Annotated[int, Field(ge=1, le=4096)] = 8
     alpha: Positive = 16.0
+    fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
 
 
 class Start(Short, Strict):
@@ -300,6 +307,13 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
             ("train", "max_length"),
             f"a row may have {train.max_length} tokens but train.tokens_per_pass holds {train.tokens_per_pass}. "
             "Lower max_length or raise tokens_per_pass.",
+        )
+    waits = [name for name, given in (("patience", train.patience), ("restore_best", train.restore_best)) if given]
+    if waits and train.evaluate_every is None:
+        findings.add(("train", waits[0]), "asks for evaluations during training. Give train.evaluate_every, such as 100.")
+    if recipe.finetune.fresh_layers and recipe.finetune.kind != "full":
+        findings.add(
+            ("finetune", "fresh_layers"), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out."
         )
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":

@@ -22,8 +22,10 @@ from trunkline.cli.app import main
 from trunkline.config import load_recipe
 from trunkline.continual import expand
 from trunkline.launch import worker
+from trunkline.tasks.catalog import Catalog
 from trunkline.training.freezing import Freezing
 from trunkline.workflows.extend import Job, write_recipe
+from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line
 from trunkline.workflows.strategies import Settings, parsed, planned
 
@@ -95,6 +97,25 @@ def test_labels_that_grow_keep_the_old_rows(project: Path, labels: str) -> None:
         old = restored.tensors[f"param/{name}"]
         assert torch.equal(after[name]["param"][[names.index("water"), names.index("land")]], old)
         assert after[name]["param"].shape[0] == 3 and "step" not in after[name]
+
+
+def renewed_law(project: Path, run: Path) -> bool:
+    """The one layer is drawn anew and counts its own steps; all else old stays bit for bit, with its moments."""
+    restored, _ = checkpoint.newest(model_of(project).parent / "checkpoints")
+    assert restored is not None
+    before, after = worker._by_name(restored.tensors), phased.state(run, 0)
+    layer = {name for name in before if ".layer.0." in name}
+    fresh = all(set(after[name]) == {"param"} for name in layer)
+    moved = any(not torch.equal(after[name]["param"], before[name]["param"]) for name in layer)
+    still = all(torch.equal(after[name]["exp_avg"], before[name]["exp_avg"]) for name in before.keys() - layer)
+    return bool(layer) and fresh and moved and still
+
+
+def test_a_run_on_a_trained_model_may_draw_its_top_layers_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("finetune={kind: full, fresh_layers: 1}",)
+    assert renewed_law(project, started(project, overrides=asked))
+    monkeypatch.setattr("trunkline.build.start.renewed", lambda *_: set())
+    assert not renewed_law(project, started(project, overrides=asked, name="kept"))
 
 
 # --- through training
@@ -278,3 +299,26 @@ def test_distill_holds_the_old_heads_still_and_the_old_answers_closer_than_train
         assert all(hashes(new)[name] == before[name] for name in kept)
         moved[strategy] = float(np.abs(answers(new)["topic"] - old["topic"]).mean())
     assert moved["distill"] < moved["anchor"]
+
+
+def test_distilling_on_two_ranks_ends_where_one_rank_does(project: Path, two_ranks: Ranks, one_rank: Ranks) -> None:
+    """One trunk, held by what the old model says, whoever reads which rows."""
+    model, tasks = model_of(project), project / "tasks"
+    own = project / ".trunkline" / "extend" / "distilled"
+    held = lessons(model, Catalog([tasks]), ["answer"], own / "lessons", lambda _: None)
+    plan = planned(["distill"], ["answer"], OLD, Settings(), held)
+    manifest = json.loads((model / "manifest.json").read_text())
+    recipe = write_recipe(model, manifest, tasks, plan, Job(model, ["answer"], "distill"), own)
+    ends = {}
+    for name, ranks, overrides in [
+        ("one", one_rank, ()),
+        ("two", two_ranks, ()),
+        ("loose", one_rank, ("sampling=proportional",)),
+    ]:
+        run = project / name
+        run.mkdir()
+        prepare(load_recipe(recipe, ("train.steps=4", *overrides)), run, project / ".trunkline" / "store", lambda _: None)
+        ranks(phased.on_rank, str(run), timeout_s=300)
+        ends[name] = {key: entry["param"] for key, entry in phased.state(run, 4).items()}
+    assert all(torch.allclose(ends["one"][name], ends["two"][name], atol=1e-5) for name in ends["one"])
+    assert not all(torch.allclose(ends["one"][name], ends["loose"][name], atol=1e-5) for name in ends["one"])

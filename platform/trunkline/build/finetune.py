@@ -39,6 +39,24 @@ def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
     return Freezing(model, rules, recipe.train.steps)
 
 
+def renew(recipe: Recipe, trunk: Trunk) -> None:
+    """Draws the top layers anew where the recipe asks for it. Raises ConfigError if the trunk has not as many."""
+    count = recipe.finetune.fresh_layers
+    if count > len(trunk.blocks):
+        raise ConfigError(
+            f"{count} layers are to be drawn anew, and the trunk has {len(trunk.blocks)}.",
+            where=recipe.where("finetune", "fresh_layers"),
+        )
+    if count:
+        trunk.renew(count)
+
+
+def renewed(recipe: Recipe, model: MultiTask) -> set[str]:
+    """The parameters that are as they were drawn, though the model the run starts from has them."""
+    known, count = sections(model), len(model.trunk.blocks)
+    return set().union(*(known[f"layers.{number}"] for number in range(count - recipe.finetune.fresh_layers, count)))
+
+
 def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Adapters | None:
     """Each task's own low-rank change of the trunk: with `finetune: lora`, and where the model it starts from has one.
 

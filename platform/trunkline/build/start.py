@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from trunkline import checkpoint
+from trunkline.build.finetune import renewed
 from trunkline.build.fisher import fisher
 from trunkline.build.model import load_model, read_manifest
 from trunkline.config import Recipe
@@ -82,6 +83,8 @@ class Parent:
         assert start is not None
         trained = {**dict(self.model.network.named_parameters()), **self._lent(cards)}
         found = expanded(model, trained, self._moments(trained) if start.moments else {}, self.growths(cards))
+        for name in renewed(recipe, model):
+            found[name] = {"param": dict(model.named_parameters())[name].detach().clone()}
         if start.anchor is not None:
             matter = fisher(self.model, self.catalog, start.fisher, recipe.seed, store, say) if start.fisher else {}
             for name, entry in found.items():
