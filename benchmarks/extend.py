@@ -37,7 +37,7 @@ class Bench:
         self.plan: dict[str, Any] = reader.read(self.path).data
         self.recipe_path = self.path.parent / self.plan["recipe"]
         self.recipe = load_recipe(self.recipe_path)
-        self.new: str = self.plan["new"]
+        self.new: str | None = self.plan["new"]
         self.catalog = self.path.parent / "tasks"
         self.name = self.recipe_path.stem
         self.outputs = self.path.parent / "outputs" / self.name
@@ -89,6 +89,7 @@ class Bench:
         return {"run": result.run.name, **trained, "training_s": round(training_seconds(result.run)), "scores": scores}
 
     def _extended(self, cell: str) -> dict[str, Any]:
+        assert self.new is not None
         base, joint = self.run("base"), self.recipe.train
         stated = self.plan["cells"][cell]
         steps = int(self.plan["share"] * joint.steps * joint.tokens_per_step / self.plan["tokens_per_step"])

@@ -1,9 +1,9 @@
 """`python -m benchmarks.extend_chain PLAN`: tasks added one after another, each to the model of the one before.
 
-PLAN (benchmarks/quality/extend10.yaml) names the bench whose `base` is the first model, the tasks in order, and the chains: a
-strategy and its settings each. A task whose extension breaks a promise is left out, and the chain goes on from the model before.
-Every finished link stands in benchmarks/results/<plan>/<chain>.json, kept as long as what states it is the same. At the end the
-first model's own tasks are measured on the final split, first model against last. --write puts the tables into docs/extend.md.
+PLAN (benchmarks/quality/extend10.chains.yaml) names the recipe of the first model, the tasks in order, and the chains: a strategy
+and its settings each. A task whose extension breaks a promise is left out, and the chain goes on from the model before. Every
+finished link stands in benchmarks/results/<recipe>/<chain>.json, kept as long as what states it is the same. At the end the first
+model's own tasks are measured on the final split, first model against last. --write puts the tables into docs/extend.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from benchmarks.extend import PAGE, Bench, written
-from benchmarks.quality.cells import circumstances, training_seconds
+from benchmarks.quality.cells import training_seconds
 
 from trunkline.build.model import read_manifest
 from trunkline.continual.gate import promises
@@ -31,13 +31,9 @@ class Chain:
     """One strategy's links."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path.resolve(), name
-        self.plan: dict[str, Any] = reader.read(self.path).data
-        self.bench = Bench(self.path.parent / self.plan["start"])
-        self.catalog = self.bench.catalog
-        self.outputs = self.path.parent / "outputs" / self.path.stem
-        self.file = self.path.parent.parent / "results" / self.path.stem / f"{name}.json"
-        self.began = circumstances()
+        self.bench, self.name = Bench(path), name
+        self.plan, self.catalog, self.outputs = self.bench.plan, self.bench.catalog, self.bench.outputs
+        self.file = self.bench.results / f"{name}.json"
 
     def key(self) -> str:
         cards = [reader.read(self.catalog / task / "card.yaml").data for task in self.plan["tasks"]]
@@ -51,8 +47,8 @@ class Chain:
     def run(self) -> dict[str, Any]:
         """The chain's links and end; goes on where it was."""
         base = self.bench.outputs / self.bench.run("base")["run"] / "model"
-        command = f"python -m benchmarks.extend_chain benchmarks/quality/{self.path.name} --only {self.name}"
-        facts = {"schema_version": 1, "chain": self.name, "key": self.key(), "command": command, **self.began}
+        command = f"python -m benchmarks.extend_chain benchmarks/quality/{self.bench.path.name} --only {self.name}"
+        facts = {"schema_version": 1, "chain": self.name, "key": self.key(), "command": command, **self.bench.began}
         found = self.stored() or {**facts, "links": [], "end": None}
         for task in self.plan["tasks"][len(found["links"]) :]:
             kept = [link["run"] for link in found["links"] if link["kept"]]
@@ -157,7 +153,7 @@ def _say(line: str) -> None:
 
 
 def main(
-    plan: Annotated[Path, typer.Argument(help="What is added to what, such as benchmarks/quality/extend10.yaml.")],
+    plan: Annotated[Path, typer.Argument(help="What is added to what, such as benchmarks/quality/extend10.chains.yaml.")],
     only: Annotated[list[str] | None, typer.Option(help="Only these chains.")] = None,
     train: Annotated[bool, typer.Option(help="Train what is missing; else only show the tables.")] = True,
     write: Annotated[bool, typer.Option("--write", help="The tables into docs/extend.md.")] = False,
@@ -169,7 +165,7 @@ def main(
             chain.run()
     typer.echo(table(chains))
     if write:
-        PAGE.write_text(written(PAGE.read_text(), plan.stem, table(chains)))
+        PAGE.write_text(written(PAGE.read_text(), chains[0].bench.name, table(chains)))
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ class Trunk(nn.Module):
                 nn.init.normal_(part.weight, std=0.02)
                 if isinstance(part, nn.Linear) and part.bias is not None:
                     nn.init.zeros_(part.bias)
-            elif callable(getattr(part, "reset_parameters", None)):
-                part.reset_parameters()
+            elif callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
 
     @property
     def adaptable(self) -> dict[str, nn.Linear]:

@@ -56,6 +56,7 @@ class Kept:
         if any(record.dtype.hasobject for record in records.values()):
             return
         held = io.BytesIO()
-        np.savez(held, ids=ids, **{f"_{name}": np.asarray(record) for name, record in records.items()})
+        columns: dict[str, Any] = {f"_{name}": record for name, record in records.items()}
+        np.savez(held, ids=ids, **columns)
         self.folder.mkdir(parents=True, exist_ok=True)
         durable.put(self.folder / f"{key}.npz", held.getvalue())
