@@ -3,7 +3,7 @@
 PLAN (benchmarks/quality/extend10.chains.yaml) names the recipe of the first model, the tasks in order, and the chains: a strategy
 and its settings each. A task whose extension breaks a promise is left out, and the chain goes on from the model before. Every
 finished link stands in benchmarks/results/<recipe>/<chain>.json, kept as long as what states it is the same. At the end the first
-model's own tasks are measured on the final split, first model against last. --write puts the tables into docs/extend.md.
+model's own tasks are measured on the same split, first model against last. --write puts the tables into docs/extend.md.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Chain:
     def _end(self, base: Path, last: Path) -> list[dict[str, Any]]:
         names = list(read_manifest(base)["tasks"])
         limits = promises(self.plan["protect"], names)
-        return [change.told() for change in changes(base, last, self.catalog, limits, names, self.plan["final"], _say)]
+        return [change.told() for change in changes(base, last, self.catalog, limits, names, self.plan["split"], _say)]
 
     def _save(self, found: dict[str, Any]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _told(chain: Chain, found: dict[str, Any]) -> str:
             *lines,
             "",
             f"{len(kept)} of {len(found['links'])} were kept. The first model's tasks at the end, in points on the "
-            f"{chain.plan['final']} split: {ends}.",
+            f"{chain.plan['split']} split: {ends}.",
             f"By a straight line the last link takes {growth([link['cpu_s'] for link in kept]):.2f} times the CPU seconds of the "
             "first.",
         ]
