@@ -158,9 +158,12 @@ class Freeze(Short, Strict):
 
 
 class Finetune(Short, Strict):
-    """What of the trunk is trained: full, its biases alone (bitfit), a low-rank change per task (lora), nothing (heads)."""
+    """What of the trunk is trained: full, its biases alone (bitfit), a low-rank change per task (lora), nothing (heads).
 
-    kind: Literal["full", "heads", "bitfit", "lora"] = "full"
+    fuse: a low-rank change, and a mix of it with those that the tasks of the model it starts from have.
+    """
+
+    kind: Literal["full", "heads", "bitfit", "lora", "fuse"] = "full"
     rank: Annotated[int, Field(ge=1, le=4096)] = 8
     alpha: Positive = 16.0
     fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
@@ -177,6 +180,20 @@ class Start(Short, Strict):
     )
     fisher: Count | None = Field(default=None, description="rows of each old task that say what the pull is to hold (EWC)")
     aside: list[str] = Field(default_factory=list, description="tasks of this run that are not for the model it makes")
+    others: bool = Field(default=True, description="the model's tasks that are not in this run stay in the model it makes")
+
+
+class Stage(Short, Strict):
+    """One of several runs: what it has in place of the recipe's own, section by section. each: a run for each of its tasks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(min_length=1, max_length=20, pattern=r"^[a-z][a-z0-9-]*$", description="such as language")
+    each: bool = False
+
+    def changes(self) -> dict[str, Any]:
+        """Sections of a recipe."""
+        return dict(self.model_extra or {})
 
 
 class Engine(Strict):
@@ -231,8 +248,13 @@ class Recipe(Strict):
     )
     optim: Optim = Optim()
     start: Start | None = Field(default=None, description="the folder of a trained model to go on from")
-    finetune: Finetune = Field(default=Finetune(), description="full, heads, bitfit, lora or {kind: lora, rank: 8, alpha: 16}")
+    finetune: Finetune = Field(
+        default=Finetune(), description="full, heads, bitfit, lora, fuse or {kind: lora, rank: 8, alpha: 16}"
+    )
     freeze: list[Freeze] = Field(default_factory=list, description="such as [{modules: embeddings, until: 0.3}]")
+    stages: list[Stage] = Field(
+        default_factory=list, description="runs one after another, each on the model of the one before, such as [{name: joint}]"
+    )
     train: Train = Field(description="at least {steps, tokens_per_step}")
     engine: Engine = Engine()
     workers: Workers = Workers()

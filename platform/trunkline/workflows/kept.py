@@ -32,7 +32,8 @@ class Kept:
         """A hash of trunk, tokenizer, the task's head and adapter as files, its card, every row, and what computes them."""
         manifest = model.manifest
         about: dict[str, Any] = manifest["tasks"][task]
-        heads = [f"heads/{name}/" for name in (task, about.get("head_of")) if name]
+        mixed = [name for name, other in manifest["tasks"].items() if "lora" in other] if about.get("lora", {}).get("of") else []
+        heads = [f"heads/{name}/" for name in (task, about.get("head_of"), *mixed) if name]
         files = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.startswith(("trunk/", *heads))}
         facts = [manifest["trunk"], manifest["max_length"], manifest["truncate"], about, files]
         made = hashlib.sha256(json.dumps([facts, trunkline.__version__, torch.__version__], sort_keys=True).encode())
