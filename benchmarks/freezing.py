@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.multiprocessing
+from benchmarks.extend import PAGE, written
 from benchmarks.quality.cells import circumstances
 from benchmarks.weighting import LABELS, TASKS, VOCAB, _adamw, world
 
@@ -87,11 +88,22 @@ def on_rank(rank: int, port: int, rounds: int, folder: str) -> None:
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
 
 
+def table(found: dict[str, Any]) -> str:
+    """As Markdown: a row a cell, a column a ZeRO stage."""
+    lines = ["| trained | " + " | ".join(f"ZeRO {stage}" for stage in range(4)) + " |", "|---|" + "---:|" * 4]
+    for cell in CELLS:
+        rows = [row for row in found["rows"] if row["cell"] == cell]
+        figures = [f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in rows]
+        lines.append(f"| {cell} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--port", type=int, default=29581)
     parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--write", action="store_true", help="the table into docs/extend.md")
     given = parser.parse_args()
     began = circumstances()
     folder = given.to.parent / ".freezing"
@@ -111,6 +123,8 @@ def main() -> None:
     command = f"python -m benchmarks.freezing --rounds {given.rounds} --to benchmarks/results/freezing.json"
     document = {"schema_version": 1, "command": command, **began, "setting": setting, "rows": rows}
     given.to.write_text(json.dumps(document, indent=1) + "\n")
+    if given.write:
+        PAGE.write_text(written(PAGE.read_text(), "freezing", table(document)))
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
