@@ -195,6 +195,7 @@ def test_replay_keeps_the_promise_or_the_old_model_stays_current(project: Path, 
         (["--task", "answer", "--strategy", "isolat"], 2, "Did you mean 'isolate'"),
         (["--task", "answer", "--strategy", "isolate+replay"], 2, "stands alone"),
         (["--task", "answer", "-s", "trunk={kind: transformer, hidden_size: 32, layers: 1, heads: 2}"], 5, "another trunk"),
+        (["--task", "answer", "-s", "tokenizer={kind: wordpiece, vocab_size: 90}"], 3, "the model brings its own tokenizer"),
         (["--task", "answer", "-s", "optm.lr=1"], 3, "optm"),
     ],
 )

@@ -6,13 +6,13 @@ import hashlib
 import io
 import json
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import trunkline
 from trunkline import durable
 from trunkline.continual.gate import Records
 from trunkline.data.packing import Table
@@ -36,7 +36,7 @@ class Kept:
         heads = [f"heads/{name}/" for name in (task, about.get("head_of"), *mixed) if name]
         files = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.startswith(("trunk/", *heads))}
         facts = [manifest["trunk"], manifest["max_length"], manifest["truncate"], about, files]
-        made = hashlib.sha256(json.dumps([facts, trunkline.__version__, torch.__version__], sort_keys=True).encode())
+        made = hashlib.sha256(json.dumps([facts, version("trunkline"), torch.__version__], sort_keys=True).encode())
         rows = table.rows
         for name, column in {"": rows.tokens, **rows.targets}.items():
             made.update(name.encode())
