@@ -21,7 +21,7 @@ from trunkline.build.start import Parent
 from trunkline.cli.app import main
 from trunkline.config import load_recipe
 from trunkline.continual import expand
-from trunkline.launch import worker
+from trunkline.launch.restored import by_name
 from trunkline.tasks.catalog import Catalog
 from trunkline.training.freezing import Freezing
 from trunkline.workflows.extend import Job, write_recipe
@@ -49,7 +49,7 @@ def untouched_law(project: Path, run: Path) -> bool:
     """P8 before the first step: tokenizer, old parameters, moments and step counts are the old run's, bit for bit."""
     restored, _ = checkpoint.newest(model_of(project).parent / "checkpoints")
     assert restored is not None
-    before, after = worker._by_name(restored.tensors), phased.state(run, 0)
+    before, after = by_name(restored.tensors), phased.state(run, 0)
     same = all(name in after and after[name].keys() == entry.keys() for name, entry in before.items()) and all(
         torch.equal(after[name][key], value) for name, entry in before.items() for key, value in entry.items()
     )
@@ -103,7 +103,7 @@ def renewed_law(project: Path, run: Path) -> bool:
     """The one layer is drawn anew and counts its own steps; all else old stays bit for bit, with its moments."""
     restored, _ = checkpoint.newest(model_of(project).parent / "checkpoints")
     assert restored is not None
-    before, after = worker._by_name(restored.tensors), phased.state(run, 0)
+    before, after = by_name(restored.tensors), phased.state(run, 0)
     layer = {name for name in before if ".layer.0." in name}
     fresh = all(set(after[name]) == {"param"} for name in layer)
     moved = any(not torch.equal(after[name]["param"], before[name]["param"]) for name in layer)
