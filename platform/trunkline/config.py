@@ -172,6 +172,7 @@ class Finetune(Short, Strict):
     rank: Annotated[int, Field(ge=1, le=4096)] = 8
     alpha: Positive = 16.0
     fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
+    mixout: float = Field(default=0.0, ge=0, lt=1, description="with full: share of weights put back to their start in each pass")
 
 
 class Start(Short, Strict):
@@ -338,10 +339,9 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
     waits = [name for name, given in (("patience", train.patience), ("restore_best", train.restore_best)) if given]
     if waits and train.evaluate_every is None:
         findings.add(("train", waits[0]), "asks for evaluations during training. Give train.evaluate_every, such as 100.")
-    if recipe.finetune.fresh_layers and recipe.finetune.kind != "full":
-        findings.add(
-            ("finetune", "fresh_layers"), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out."
-        )
+    for name in ("fresh_layers", "mixout"):
+        if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
+            findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":
         findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")

@@ -9,7 +9,7 @@ import torch
 
 import laws
 from small_project import write_project
-from trunkline.build.finetune import make_adapters, make_freezing, renew
+from trunkline.build.finetune import hold_back, make_adapters, make_freezing, renew
 from trunkline.config import Recipe, load_recipe
 from trunkline.errors import ConfigError
 from trunkline.models.multitask import MultiTask
@@ -80,6 +80,8 @@ def test_top_layers_are_drawn_anew_and_nothing_else_is(project: Path) -> None:
     assert renewed_law(before, net)
     renew(load_recipe(project, ["finetune.fresh_layers=2"]), net.trunk)
     assert not renewed_law(before, net)
+    with pytest.raises(ConfigError, match="mixout puts weights back to what a pretrained trunk had"):
+        hold_back(load_recipe(project, ["finetune.mixout=0.5"]), net.trunk)
     with pytest.raises(ConfigError, match="3 layers are to be drawn anew, and the trunk has 2"):
         renew(load_recipe(project, ["finetune.fresh_layers=3"]), net.trunk)
 
@@ -88,6 +90,8 @@ def test_top_layers_are_drawn_anew_and_nothing_else_is(project: Path) -> None:
     ("override", "said"),
     [
         ("finetune={kind: heads, fresh_layers: 1}", "'heads' would not train them"),
+        ("finetune={kind: bitfit, mixout: 0.5}", "'bitfit' would not train them"),
+        ("finetune.mixout=1", "finetune.mixout"),
         ("freeze=[layers.7]", "recipes/small.yaml|freeze.0"),
         ("finetune=lor", "full"),
         ("freeze=[{modules: trunk, until: 1.5}]", "freeze.0.until"),

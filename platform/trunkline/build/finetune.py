@@ -14,6 +14,7 @@ from trunkline.data.packing import Table
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk
 from trunkline.models.lora import Adapters, LoRA
+from trunkline.models.mixout import mix_out
 from trunkline.models.multitask import MultiTask
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
@@ -39,6 +40,19 @@ def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
             raise ConfigError("bitfit trains the trunk's biases, and this trunk has none. Take heads or lora.", where=where)
         rules.append(Rule(held, None, where))
     return Freezing(model, rules, recipe.train.steps)
+
+
+def hold_back(recipe: Recipe, trunk: Trunk) -> None:
+    """Mixout where the recipe asks for it. Raises ConfigError for a trunk that was not trained before, or has no such layers."""
+    share = recipe.finetune.mixout
+    if share and ("pretrained" not in recipe.trunk.arguments or not trunk.adaptable):
+        raise ConfigError(
+            "mixout puts weights back to what a pretrained trunk had, in its linear layers. Take a packed transformer with "
+            "trunk.pretrained, or leave it out.",
+            where=recipe.where("finetune", "mixout"),
+        )
+    if share:
+        mix_out(trunk.adaptable.values(), share)
 
 
 def renew(recipe: Recipe, trunk: Trunk) -> None:
