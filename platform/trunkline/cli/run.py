@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train a recipe on this machine."""
     from trunkline.errors import UsageError
-    from trunkline.launch.local import train as run
+    from trunkline.workflows.stages import train as run
 
     if run_id is not None and not resume:
         raise UsageError(f"'{run_id}' is no recipe to train. To go on with a run: trunkline train {recipe} --resume {run_id}.")
