@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.quality.cells import circumstances
 
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, rows_of
@@ -84,12 +86,15 @@ def naive(engine: Engine, packs: Step, weighting: Any) -> None:
     """A backward through the whole trunk for each task, the Gram matrix of their gradients, and the step with what it decides."""
     (batch,) = packs.batches
     scale = factors(torch.ones(len(TASKS)), packs.counts)
+    inner: list[torch.Tensor] = []
+    engine.module.inner = inner  # the scalar under the engine's own, whose backward is the engine's alone
     scalar, sums = engine.forward(batch, scale, last=True)
+    engine.module.inner = None
     weights = list(engine.module.trunk.parameters())
     whole, rows = scale.clone(), []
     for task in range(len(TASKS)):
         scale.zero_()[task] = whole[task]
-        slopes = torch.autograd.grad(scalar, weights, retain_graph=True, allow_unused=True)
+        slopes = torch.autograd.grad(inner[0], weights, retain_graph=True, allow_unused=True)
         rows.append(torch.cat([slope.flatten() for slope in slopes if slope is not None]))
     stack = torch.stack(rows)
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
@@ -146,6 +151,8 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=None)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     rows = ratios(measure(given.rounds, given.width, given.layers, given.tokens))
     for row in rows:
@@ -158,8 +165,10 @@ def main() -> None:
             "layers": given.layers,
             "tokens": given.tokens,
         }
-        setting |= {"threads": 1, "time": "CPU time of the process", "torch": torch.__version__}
-        given.to.write_text(json.dumps({"schema_version": 1, "setting": setting, "ratios": rows}, indent=1) + "\n")
+        setting |= {"threads": 1, "time": "CPU time of the process"}
+        command = f"python -m benchmarks.weighting --rounds {given.rounds} --to benchmarks/results/weighting.json"
+        whole = {"schema_version": 1, "command": command, **circumstances(), "setting": setting, "ratios": rows}
+        given.to.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":
