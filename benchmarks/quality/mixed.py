@@ -30,10 +30,10 @@ class Scores:
 def table(
     found: Cells, *, pairs: Sequence[tuple[str, str]], budgets: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
-    """Scores of every pair and every budget alone, means over seeds; delta_m against each budget; the difference to the first pair.
+    """Scores of every pair and every budget alone, means over seeds; delta_m against each budget; the difference to pair 1.
 
-    delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better. Intervals are 95 % of a
-    bootstrap over test rows and seeds, the same draws on both sides. What was not trained on every seed is null.
+    delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better. Intervals are 95 %
+    of a bootstrap over test rows and seeds, the same draws on both sides. What was not trained on every seed is null.
     """
     shown = {pair: _scores(found, [[f"{pair[0]}-{pair[1]}-{seed}"] for seed in seeds], tasks) for pair in pairs}
     alone = {name: _scores(found, [[f"{name}-{task}-{seed}" for task in tasks] for seed in seeds], tasks) for name in budgets}
@@ -137,8 +137,8 @@ def counted(found: Mapping[str, Any]) -> str:
     above, below = sum(own["low"] > 0 for own in told), sum(own["high"] < 0 for own in told)
     first = found["pairs"][0]
     return (
-        f"Highest: {best['sampling']} with {best['weighting']}. Of the {len(told)} others, {above} are above {first['sampling']} with "
-        f"{first['weighting']} by an interval without 0, {below} below, {len(told) - above - below} neither."
+        f"Highest: {best['sampling']} with {best['weighting']}. Of the {len(told)} others, {above} are above {first['sampling']} "
+        f"with {first['weighting']} by an interval without 0, {below} below, {len(told) - above - below} neither."
     )
 
 

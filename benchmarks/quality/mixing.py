@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality.mixing`: samplings against weightings over seeds, and each task alone at the same budget.
 
-Each finished cell is a file in benchmarks/results/mixing/, kept as long as all that states it is the same; an unfinished one goes on
-from its newest checkpoint. A cell holds each task's headline metric on the test rows, and again on resampled test rows: the same
+Each finished cell is a file in benchmarks/results/mixing/, kept as long as all that states it is the same; an unfinished one
+goes on from its newest checkpoint. A cell holds each task's headline metric on the test rows, and again on resampled test rows: the same
 rows in every cell, so that differences between cells are paired. The table goes into docs/quality.md.
 """
 
@@ -24,7 +24,6 @@ from benchmarks.quality.mixed import BEST, best_of, markdown, table
 import trunkline
 from trunkline.document import reader, writer
 from trunkline.errors import UsageError, nearest
-from trunkline.launch.local import Result
 from trunkline.tasks.catalog import Catalog
 from trunkline.workflows.baseline import records, value_of
 
@@ -97,7 +96,7 @@ class Mixing:
         recipe, place = self._write_recipe(cell), self.outputs / cell
         started = any(not (run / "result.json").is_file() for run in place.glob("*/"))
         result = trunkline.train(recipe, outputs=place, resume=started, in_process=True, say=say)
-        rows = [self._measured(result, task, say) for task in self.recipe(cell)["tasks"]]
+        rows = [self._measured(result.model, task, say) for task in self.recipe(cell)["tasks"]]
         document = {
             "schema_version": 1,
             "cell": cell,
@@ -121,14 +120,14 @@ class Mixing:
         path.write_text(writer.render(data), encoding="utf-8")
         return path
 
-    def _measured(self, result: Result, task: str, say: Say) -> dict[str, Any]:
+    def _measured(self, model: Path, task: str, say: Say) -> dict[str, Any]:
         """The headline metric on the test rows, and on as many of them drawn with replacement, by the task's name alone."""
-        own = records(result.model, task, Catalog([self._catalog()]), self._catalog(), say, "test")
+        own = records(model, task, Catalog([self._catalog()]), self._catalog(), say, "test")
         size = len(np.unique(own[1]))
         rng = np.random.default_rng(zlib.crc32(task.encode()))
         again = [round(value_of(*own, rng.integers(0, size, size)), 4) for _ in range(RESAMPLES)]
-        metric = next(row["metric"] for row in result.tasks if row["task"] == task)
-        return {"task": task, "metric": metric, "rows": size, "value": value_of(*own), "resampled": again}
+        metrics = reader.read(self._catalog() / task / "card.yaml").data["metrics"]
+        return {"task": task, "metric": metrics[0], "rows": size, "value": value_of(*own), "resampled": again}
 
     def table(self) -> dict[str, Any]:
         """See `mixed.table`, of what is stored."""
