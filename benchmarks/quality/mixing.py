@@ -1,8 +1,8 @@
 """`python -m benchmarks.quality.mixing`: samplings against weightings over seeds, and each task alone at the same budget.
 
 Each finished cell is a file in benchmarks/results/mixing/, kept as long as all that states it is the same; an unfinished one
-goes on from its newest checkpoint. A cell holds each task's headline metric on the test rows, and again on resampled test rows: the same
-rows in every cell, so that differences between cells are paired. The table goes into docs/quality.md.
+goes on from its newest checkpoint. A cell holds each task's headline metric on the test rows, and again on resampled test rows:
+the same rows in every cell, so that differences between cells are paired. The table goes into docs/quality.md.
 """
 
 from __future__ import annotations
