@@ -1,6 +1,6 @@
 """What a weighting costs: step time against static, 8 tasks, beside a backward per task (R12, R13, R14 of performance.md).
 
-    python -m benchmarks.weighting --rounds 7 --to benchmarks/results/weighting.json
+    python -m benchmarks.weighting --rounds 7 --to benchmarks/results/weighting.json      # and the table in docs/mixing.md
 
 One process, one engine, the same packs: in every round each weighting takes one step, in an order that is turned by one from
 round to round. Ratios are of a step to the static one of its round; medians with a bootstrap interval. Time is the process's CPU
@@ -37,6 +37,8 @@ from trunkline.training.objective import Objective, factors
 from trunkline.training.optim import parameter_groups
 from trunkline.training.step import run_step
 
+ROOT = Path(__file__).parents[1]
+MUST = {"R12": 1.02, "R13": 1.10, "R14": 1.7}  # performance.md
 TASKS = tuple(f"task_{number}" for number in range(8))
 VOCAB, LABELS, ROWS = 2000, 5, 400
 # name -> which figure of performance.md it belongs to, the weighting, its settings
@@ -142,6 +144,24 @@ def ratios(found: dict[str, list[float]]) -> list[dict[str, Any]]:
     return rows
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """The table as people read it."""
+    lines = ["| weighting | step time, static = 1 | 95 % | must | |", "|---|---:|---|---:|---|"]
+    for row in found["ratios"]:
+        must = MUST.get(row["figure"])
+        cells = [row["cell"], f"{row['ratio']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+        verdict = "" if must is None else "holds" if row["ratio"] <= must else "missed"
+        lines.append("| " + " | ".join([*cells, "" if must is None else f"{must:g}", verdict]) + " |")
+    return "\n".join(lines)
+
+
+def written(page: str, found: dict[str, Any]) -> str:
+    """The page with the table made anew, between its two markers."""
+    start, end = "<!-- weighting:start -->\n", "\n<!-- weighting:end -->"
+    before, rest = page.split(start)
+    return before + start + markdown(found) + end + rest.split(end)[1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
@@ -169,6 +189,8 @@ def main() -> None:
         command = f"python -m benchmarks.weighting --rounds {given.rounds} --to benchmarks/results/weighting.json"
         whole = {"schema_version": 1, "command": command, **circumstances(), "setting": setting, "ratios": rows}
         given.to.write_text(json.dumps(whole, indent=1) + "\n")
+        page = ROOT / "docs" / "mixing.md"
+        page.write_text(written(page.read_text(encoding="utf-8"), whole), encoding="utf-8")
 
 
 if __name__ == "__main__":
