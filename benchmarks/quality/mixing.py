@@ -29,7 +29,7 @@ from trunkline.workflows.baseline import records, value_of
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m benchmarks.quality.mixing"
-RESAMPLES = 200
+RESAMPLES = 100
 Say = Callable[[str], None]
 
 
