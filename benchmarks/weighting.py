@@ -1,6 +1,6 @@
 """What a weighting costs: step time against static, 8 tasks, beside a backward per task (R12, R13, R14 of performance.md).
 
-    python -m benchmarks.weighting --rounds 7 --to benchmarks/results/weighting.json      # and the table in docs/mixing.md
+    python -m benchmarks.weighting --rounds 40 --to benchmarks/results/weighting.json      # and the table in docs/mixing.md
 
 One process, one engine, the same packs: in every round each weighting takes one step, in an order that is turned by one from
 round to round. Ratios are of a step to the static one of its round; medians with a bootstrap interval. Time is the process's CPU
@@ -107,8 +107,30 @@ def naive(engine: Engine, packs: Step, weighting: Any) -> None:
     engine.step()
 
 
-def measure(rounds: int, width: int, layers: int, tokens: int) -> dict[str, list[float]]:
-    """CPU seconds of a step, per cell and round; the first two rounds are warm-up and left out."""
+class Timed:
+    """The CPU seconds that a weighting's own methods took, since they were last read."""
+
+    def __init__(self, weighting: Any) -> None:
+        self.seconds = 0.0
+        for name in ("coefficients", "see", "observe"):
+            setattr(weighting, name, self._timed(getattr(weighting, name)))
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            start = time.process_time()
+            found = method(*given)
+            self.seconds += time.process_time() - start
+            return found
+
+        return timed
+
+    def read(self) -> float:
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
+def measure(rounds: int, width: int, layers: int, tokens: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """CPU seconds of a step, per cell and round, and of its weighting's own work; two rounds of warm-up are left out."""
     engine, tables, stream = world(width, layers, tokens)
     weightings = {name: WEIGHTINGS.get(kind)(TASKS, [1.0] * len(TASKS), **given) for name, (_, kind, given) in CELLS.items()}
     weightings |= {"static": WEIGHTINGS.get("static")(TASKS, [1.0] * len(TASKS))}
@@ -118,20 +140,24 @@ def measure(rounds: int, width: int, layers: int, tokens: int) -> dict[str, list
     }
     other = WEIGHTINGS.get("upgrad")(TASKS, [1.0] * len(TASKS))
     cells[NAIVE] = lambda packs: naive(engine, packs, other)
+    clocks = {name: Timed(weighting) for name, weighting in {**weightings, NAIVE: other}.items()}
     found: dict[str, list[float]] = {name: [] for name in cells}
+    own: dict[str, list[float]] = {name: [] for name in cells}
     for number in range(rounds + 2):
         packs = build_step(number + 1, stream.next_step(number + 1), tables, seed=0, rank=0, world=1, tokens_per_pass=tokens)
         names = list(cells)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             start = time.process_time()
             cells[name](packs)
+            taken, mine = time.process_time() - start, clocks[name].read()
             if number >= 2:
-                found[name].append(time.process_time() - start)
-    return found
+                found[name].append(taken)
+                own[name].append(mine)
+    return found, own
 
 
-def ratios(found: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """Each cell's steps over the static ones of the same rounds: median and 95 % bootstrap interval."""
+def ratios(found: dict[str, list[float]], own: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Each cell's steps over the static ones of the same rounds: median and 95 % bootstrap interval. own: of the weighting."""
     static, rng, rows = np.array(found["static"]), np.random.default_rng(0), []
     for name, seconds in found.items():
         if name == "static":
@@ -140,16 +166,17 @@ def ratios(found: dict[str, list[float]]) -> list[dict[str, Any]]:
         again = np.median(each[rng.integers(0, len(each), (2000, len(each)))], 1)
         low, high = np.quantile(again, [0.025, 0.975])
         figure = CELLS[name][0] if name in CELLS else "R14, beside"
-        rows.append({"cell": name, "figure": figure, "ratio": float(np.median(each)), "low": float(low), "high": float(high)})
+        numbers = {"ratio": np.median(each), "low": low, "high": high, "own": np.median(np.array(own[name]) / static)}
+        rows.append({"cell": name, "figure": figure, **{key: round(float(value), 4) for key, value in numbers.items()}})
     return rows
 
 
 def markdown(found: dict[str, Any]) -> str:
     """The table as people read it."""
-    lines = ["| weighting | step time, static = 1 | 95 % | must | |", "|---|---:|---|---:|---|"]
+    lines = ["| weighting | step time, static = 1 | 95 % | its own work | must | |", "|---|---:|---|---:|---:|---|"]
     for row in found["ratios"]:
         must = MUST.get(row["figure"])
-        cells = [row["cell"], f"{row['ratio']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+        cells = [row["cell"], f"{row['ratio']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", f"{row['own']:.4f}"]
         verdict = "" if must is None else "holds" if row["ratio"] <= must else "missed"
         lines.append("| " + " | ".join([*cells, "" if must is None else f"{must:g}", verdict]) + " |")
     return "\n".join(lines)
@@ -164,7 +191,7 @@ def written(page: str, found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=2048)
@@ -174,9 +201,11 @@ def main() -> None:
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    rows = ratios(measure(given.rounds, given.width, given.layers, given.tokens))
+    rows = ratios(*measure(given.rounds, given.width, given.layers, given.tokens))
     for row in rows:
-        print(f"{row['figure']:12} {row['cell']:20} {row['ratio']:.3f}  ({row['low']:.3f} to {row['high']:.3f})")
+        print(
+            f"{row['figure']:12} {row['cell']:20} {row['ratio']:.3f}  ({row['low']:.3f} to {row['high']:.3f})  {row['own']:.4f}"
+        )
     if given.to is not None:
         setting = {
             "tasks": len(TASKS),
