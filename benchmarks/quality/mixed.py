@@ -127,7 +127,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         best = best_of(found["pairs"])
         cells = _cells(found[BEST]["scores"], tasks)
         lines.append(_line([f"{best['sampling']}, MiniLM", best["weighting"], *cells, *empty]))
-    return "\n".join(lines) + ("\n\n" + counted(found) if all(row["delta_m"] for row in found["pairs"]) else "")
+    whole = all(row["delta_m"] for row in found["pairs"])
+    return "\n".join(lines) + "\n\n" + (counted(found) if whole else "Empty lines were not run yet.")
 
 
 def counted(found: Mapping[str, Any]) -> str:
