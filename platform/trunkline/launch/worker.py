@@ -61,7 +61,8 @@ def exact_on_threads() -> None:
     Else the gradient of indexing adds up what several items give to one place in the order in which threads come by.
     """
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads what was not written
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads what was not written
 
 
 def gather(value: Any) -> list[Any]:
