@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trunkline.errors import MissingExtra
+from trunkline.monitor.heat_map import HeatMap, figure
 from trunkline.monitor.redact import redacted
 from trunkline.monitor.shield import sentence, shielded
 
@@ -25,6 +26,8 @@ class Wandb:
     run_id: ours, kept in the checkpoint. resume: continue the run of that id. config: written redacted. summaries:
     metric name -> min, max, mean, last, first or none: the figure its summary shows. system_stats: let W&B sample the
     machine's load. report(event name, **details): told once what failed, and where the run is.
+
+    Cosines of the tasks' gradients are shown as a table and a Plotly figure too (`heat_map.py`); without plotly as a table.
 
     The axis is ours and never W&B's own step: that restarts at 0 in a resumed offline run. The command line, the machine's
     description, the source code and the console stay out of the run; the first holds secrets more often than not.
@@ -58,6 +61,7 @@ class Wandb:
         self._run: Any = None
         self._report = report
         self._warned = False
+        self._heat_map, self._with_figures = HeatMap(), True
         self._finish_timeout_s = finish_timeout_s
         if mode == "disabled":
             return
@@ -79,6 +83,20 @@ class Wandb:
         if self._run is not None:
             with shielded(self._give_up):
                 self._run.log({STEP: int(step), **{name: float(value) for name, value in values.items()}})
+                self._heat_map.see(step, values)
+                self._draw()
+
+    def _draw(self, *, last: bool = False) -> None:
+        if not self._heat_map.due(last=last):
+            return
+        wandb = _import()
+        step, tasks, cosines = self._heat_map.draw()
+        rows = [[task, *row] for task, row in zip(tasks, cosines, strict=True)]
+        shown: dict[str, Any] = {"grad/cosines": wandb.Table(columns=["task", *tasks], data=rows)}
+        if self._with_figures:
+            with shielded(self._without_figures):
+                shown["grad/heat_map"] = wandb.Plotly(figure(tasks, cosines))
+        self._run.log({STEP: step, **shown})
 
     def event(self, name: str, **details: object) -> None:
         """W&B has no place for events, only a mark for a run that was preempted."""
@@ -89,6 +107,10 @@ class Wandb:
 
     def close(self, *, failed: bool = False) -> None:
         """Finishes the run within about `finish_timeout_s`; what is not uploaded by then stays on disk."""
+        if self._run is None:
+            return
+        with shielded(self._give_up):
+            self._draw(last=True)
         run, self._run = self._run, None
         if run is None:
             return
@@ -131,6 +153,10 @@ class Wandb:
     def _give_up(self, error: Exception) -> None:
         self._run = None
         self._warn("W&B failed and is switched off, training goes on (metrics.jsonl has every figure)", error)
+
+    def _without_figures(self, error: Exception) -> None:
+        self._with_figures = False
+        logger.warning("W&B has the table grad/cosines without its heat map: %s", sentence(error))
 
     def _unfinished(self, error: Exception) -> None:
         self._warn(f"W&B did not finish in time; what it lacks lies in {self._disk}, for `wandb sync`", error)
