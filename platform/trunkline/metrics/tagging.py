@@ -22,6 +22,7 @@ class SpanF1(Metric):
     """
 
     needs = frozenset({"tag", "predicted_tag", "place"})
+    most_draws = 200
 
     def value(self, *, tag: np.ndarray, predicted_tag: np.ndarray, place: np.ndarray) -> float:
         from nervaluate import Evaluator
