@@ -21,6 +21,7 @@ from trunkline.models.lora import Adapters, LoRA
 from trunkline.models.transformer import Transformer
 from trunkline.predict import Model
 
+pytestmark = pytest.mark.timeout(600)  # other libraries are loaded in a process of their own
 TEXTS = ["red river house", "warm bread", "cold quick slow old new paper glass"]
 NEAR = {"rtol": 0, "atol": 1e-5}
 
@@ -191,7 +192,7 @@ def test_stock_classes_of_several_architectures_give_the_head_s_outputs(architec
         states = encoder(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
         found = made(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
     torch.testing.assert_close(found, head.out(states[:, 0]).detach(), rtol=0, atol=1e-5)
-    head.out.weight.data += 0.1
+    head.out.weight.data *= 1.1
     assert (made(input_ids=tokens).logits - head.out(states[:, 0])).abs().max() > 1e-3
 
 

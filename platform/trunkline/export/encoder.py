@@ -6,9 +6,11 @@ import copy
 from typing import Any
 
 import torch
+from torch import nn
 
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk
+from trunkline.models.heads.base import Head
 from trunkline.models.lora import PREFIX, Adapters
 from trunkline.models.transformer import Transformer
 
@@ -45,3 +47,15 @@ def _merge(encoder: Any, adapters: Adapters, task: str) -> None:
         if which == "lora_A":
             up = saved[name.replace("lora_A", "lora_B")]
             linear[site].weight += (lora.alpha / lora.rank) * (up @ down)
+
+
+def affine(head: Head) -> nn.Linear:
+    """The map from a state to the head's outputs."""
+    out = head.out
+    assert isinstance(out, nn.Linear)
+    return out
+
+
+def pooling_of(head: Head) -> str | None:
+    """The name of the head's pooling; None for a head over tokens."""
+    return type(head.pool).__name__.lower() if hasattr(head, "pool") else None

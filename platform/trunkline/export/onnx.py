@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, MissingExtra
+from trunkline.export.encoder import affine, pooling_of
 from trunkline.models.heads.base import Head
 
 VECTOR = "vector"
@@ -28,25 +29,25 @@ class Padded(nn.Module):
     def __init__(self, encoder: Any, heads: Mapping[str, Head], pooling: str) -> None:
         super().__init__()
         self.encoder, self.pooling = encoder, pooling
-        self.heads = nn.ModuleList(heads.values())
+        self.own = list(heads.values())
+        self.heads = nn.ModuleList(self.own)
         for task, head in heads.items():
             if head.stock is None or getattr(head, "chain", None) is not None or getattr(head, "log_var", False):
                 raise ConfigError(f"task '{task}': a head of kind {type(head).__name__.lower()} is not one affine map of states.")
-            if hasattr(head, "pool"):
-                _known(type(head.pool).__name__.lower())
+            _known(pooling_of(head) or pooling)
         _known(pooling)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> tuple[Tensor, ...]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        found = self.encoder(**inputs, output_hidden_states=any(head.mix is not None for head in self.heads))
+        found = self.encoder(**inputs, output_hidden_states=any(head.mix is not None for head in self.own))
         states = found.last_hidden_state
         outputs = [pooled(self.pooling, states, attention_mask)]
-        for head in self.heads:
+        for head in self.own:
             own = states if head.mix is None else head.mix(list(found.hidden_states))
-            own = pooled(type(head.pool).__name__.lower(), own, attention_mask) if hasattr(head, "pool") else own
-            outputs.append(head.out(own))
+            pooling = pooling_of(head)
+            outputs.append(affine(head)(own if pooling is None else pooled(pooling, own, attention_mask)))
         return tuple(outputs)
 
 

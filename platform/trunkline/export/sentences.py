@@ -8,6 +8,7 @@ from pathlib import Path
 import safetensors.torch
 
 from trunkline.errors import ConfigError
+from trunkline.export.encoder import affine, pooling_of
 from trunkline.models.heads.base import Head
 
 MODES = {"first": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
@@ -21,7 +22,7 @@ def write_modules(folder: Path, width: int, max_length: int, pooling: str, head:
     alone. Raises ConfigError for a learned pooling and for a head that mixes layers.
     """
     if head is not None:
-        pooling = type(head.pool).__name__.lower()
+        pooling = pooling_of(head) or ""
     if pooling not in MODES:
         raise ConfigError(f"sentence-transformers has no pooling '{pooling}'. Known: {', '.join(MODES)}.")
     if head is not None and head.mix is not None:
@@ -46,7 +47,7 @@ def write_modules(folder: Path, width: int, max_length: int, pooling: str, head:
 
 
 def _dense(folder: Path, head: Head) -> None:
-    linear = head.out
+    linear = affine(head)
     folder.mkdir()
     stated = {
         "in_features": linear.in_features,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
+from trunkline.export.encoder import affine, pooling_of
 from trunkline.models.heads.base import Head
-from trunkline.models.pooling import First
 
 # The stock classes put tanh(W h + b) before the logits. With W = s I and logits' weights over s it is h within (s h)^2 / 3.
 SMALL = 2.0**-13
@@ -26,7 +26,8 @@ def classifier(encoder: Any, head: Head, labels: Sequence[str] | None) -> Any:
     """
     _check(head)
     form, problem = head.stock or ("", None)
-    made = _made(encoder, form, head.out.out_features, labels, problem)
+    own = affine(head)
+    made = _made(encoder, form, own.out_features, labels, problem)
     state = made.base_model.load_state_dict(encoder.state_dict(), strict=False)
     assert not state.unexpected_keys
     last = _first_token(made) if form == "sequence" else made.classifier
@@ -34,8 +35,8 @@ def classifier(encoder: Any, head: Head, labels: Sequence[str] | None) -> Any:
         raise _unknown(made)
     with torch.no_grad():
         scale = SMALL if form == "sequence" else 1.0
-        last.weight.copy_(head.out.weight / scale)
-        last.bias.copy_(head.out.bias)
+        last.weight.copy_(own.weight / scale)
+        last.bias.copy_(own.bias)
     made.eval()
     _compare(made, encoder, head, form)
     return made
@@ -43,13 +44,14 @@ def classifier(encoder: Any, head: Head, labels: Sequence[str] | None) -> Any:
 
 def _check(head: Head) -> None:
     kind = type(head).__name__.lower()
-    if head.stock is None or not isinstance(getattr(head, "out", None), nn.Linear) or head.out.bias is None:
+    if head.stock is None:
         raise ConfigError(f"transformers has no stock class for a head of kind {kind}. --format onnx may take it.")
     if head.mix is not None:
         raise ConfigError("the head mixes the trunk's layers, which no stock class does. --format onnx takes it.")
-    if head.stock[0] == "sequence" and not isinstance(head.pool, First):
-        pooling = type(head.pool).__name__.lower()
-        raise ConfigError(f"the head pools by '{pooling}'; a stock class reads the first token alone. --format onnx takes it.")
+    if head.stock[0] == "sequence" and pooling_of(head) != "first":
+        raise ConfigError(
+            f"the head pools by '{pooling_of(head)}'; a stock class reads the first token alone. --format onnx takes it."
+        )
     if getattr(head, "chain", None) is not None or getattr(head, "log_var", False):
         raise ConfigError("the head has a chain of labels or log variances, which no stock class has.")
 
@@ -93,11 +95,11 @@ def _unknown(model: Any) -> ConfigError:
 
 
 @torch.no_grad()
-def _compare(model: Any, encoder: Any, head: Any, form: str) -> None:
+def _compare(model: Any, encoder: Any, head: Head, form: str) -> None:
     chance = torch.Generator().manual_seed(0)
     tokens = torch.randint(5, encoder.config.vocab_size, (4, 12), generator=chance)
     hidden: Tensor = encoder(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
-    wanted = head.out(hidden[:, 0] if form == "sequence" else hidden)
+    wanted = affine(head)(hidden[:, 0] if form == "sequence" else hidden)
     found = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
     if (found - wanted).abs().max() > NEAR * max(1.0, float(wanted.abs().max())):
         raise _unknown(model)

@@ -107,7 +107,7 @@ def _of_task(runs: Sequence[Facts], task: str) -> list[dict[str, str]]:
 
 def _together(facts: Facts, prefix: str, label: str) -> str:
     found = facts.of(prefix)
-    return svg.lines([found[task] if task in found else Curve(task, [], []) for task in facts.names], label=label)
+    return svg.lines([found[task] if task in found else Curve(task, [], []) for task in facts.names], label=label, size=svg.WIDE)
 
 
 def _weights(facts: Facts, name: str) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _shares(facts: Facts, name: str) -> dict[str, Any]:
     kept = [task for task in tasks if task in planned]
     curves = [real[task] for task in tasks] + [planned[task] for task in kept]
     colours = [facts.names.index(task) for task in (*tasks, *kept)]
-    drawn = svg.lines(curves, label="shares of rows", dashed=range(len(tasks), len(curves)), colours=colours)
+    drawn = svg.lines(curves, label="shares of rows", size=svg.WIDE, dashed=range(len(tasks), len(curves)), colours=colours)
     text = "Drawn, and dashed as planned." if kept else ""
     figures = [{"title": "share of the rows", "svg": drawn}]
     return {"title": f"Shares{name}", "text": text, "legend": facts.names, "figures": figures}

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from trunkline.report.series import Curve
 
-WIDTH, HEIGHT = 640, 240
+NARROW, WIDE = (420, 190), (1100, 300)  # a chart among others, and one alone
 LEFT, RIGHT, TOP, BOTTOM = 56, 10, 10, 26
 COLOURS = 10  # classes c0 to c9 of the page's style
 
 
-def lines(curves: Sequence[Curve], *, label: str, dashed: Sequence[int] = (), colours: Sequence[int] | None = None) -> str:
+def lines(
+    curves: Sequence[Curve],
+    *,
+    label: str,
+    dashed: Sequence[int] = (),
+    colours: Sequence[int] | None = None,
+    size: tuple[int, int] = NARROW,
+) -> str:
     """A chart of curves over steps. dashed: which are drawn so; colours: the class of each, by default its number."""
     drawn = [curve.thinned() for curve in curves if len(curve.steps)]
     if not drawn:
@@ -21,11 +28,12 @@ def lines(curves: Sequence[Curve], *, label: str, dashed: Sequence[int] = (), co
     numbers = [number for number, curve in enumerate(curves) if len(curve.steps)]
     low_x, high_x = _range([step for curve in drawn for step in curve.steps])
     low, high = _range([value for curve in drawn for value in curve.values])
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
-    parts += _axes(low_x, high_x, low, high)
+    frame = Frame(low_x, high_x, low, high, *size)
+    parts = [f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
+    parts += frame.axes()
     for number, curve in zip(numbers, drawn, strict=True):
         colour = (colours[number] if colours is not None else number) % COLOURS
-        places = [(_x(step, low_x, high_x), _y(value, low, high)) for step, value in zip(curve.steps, curve.values, strict=True)]
+        places = [(frame.x(step), frame.y(value)) for step, value in zip(curve.steps, curve.values, strict=True)]
         dash = " dash" if number in dashed else ""
         name = escape(curve.name)
         if len(places) == 1:
@@ -45,7 +53,8 @@ def heat(
     size, side = 46, 10 + 7 * max((len(name) for name in rows), default=0)
     side, top = min(side, 220), min(10 + 5 * max((len(name) for name in columns), default=0), 150)
     width, height = side + size * len(columns) + 60, top + size * len(rows) + 8
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
+    frame = f'class="heat" style="max-width:{width}px" viewBox="0 0 {width} {height}"'
+    parts = [f'<svg {frame} role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
     for column, name in enumerate(columns):
         x = side + size * column + size / 2
         parts.append(f'<text class="name" transform="translate({x:.0f},{top - 6}) rotate(-40)">{escape(_short(name))}</text>')
@@ -78,22 +87,6 @@ def _short(name: str) -> str:
     return name if len(name) <= 28 else f"{name[:27]}…"
 
 
-def _axes(low_x: float, high_x: float, low: float, high: float) -> list[str]:
-    parts = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        value = low + share * (high - low)
-        y = _y(value, low, high)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y + 4}">{number(value)}</text>')
-    for share in (0.0, 0.5, 1.0):
-        step = low_x + share * (high_x - low_x)
-        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-        parts.append(
-            f'<text class="tick" text-anchor="{anchor}" x="{_x(step, low_x, high_x)}" y="{HEIGHT - 8}">step {step:,.0f}</text>'
-        )
-    return parts
-
-
 def _range(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     if low == high:
@@ -102,10 +95,32 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _x(step: float, low: float, high: float) -> float:
-    return round(LEFT + (step - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+@dataclass(frozen=True)
+class Frame:
+    """Where steps and values stand in a chart."""
 
+    first: float
+    last: float
+    low: float
+    high: float
+    width: int
+    height: int
 
-def _y(value: float, low: float, high: float) -> float:
-    place = TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
-    return round(place, 1) if math.isfinite(place) else TOP
+    def x(self, step: float) -> float:
+        return round(LEFT + (step - self.first) / (self.last - self.first) * (self.width - LEFT - RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        return round(TOP + (self.high - value) / (self.high - self.low) * (self.height - TOP - BOTTOM), 1)
+
+    def axes(self) -> list[str]:
+        parts = []
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+            value = self.low + share * (self.high - self.low)
+            y = self.y(value)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{y}" y2="{y}"/>')
+            parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y + 4}">{number(value)}</text>')
+        for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+            step = self.first + share * (self.last - self.first)
+            place = f'x="{self.x(step)}" y="{self.height - 8}"'
+            parts.append(f'<text class="tick" text-anchor="{anchor}" {place}>step {step:,.0f}</text>')
+        return parts

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from trunkline import durable
-from trunkline.build.model import read_manifest
 from trunkline.errors import ConfigError, DataError, IntegrityError, nearest
 from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.report.facts import Facts
 from trunkline.report.page import render
 from trunkline.report.series import read_series, records
-from trunkline.workflows.extend import REPORT
-from trunkline.workflows.line import opened
+
+CHANGES = "report.json"  # what an extend found of the old tasks
 
 
 def report(places: Sequence[Path], to: Path, say: Callable[[str], None]) -> Path:
@@ -38,7 +37,9 @@ def read(place: Path) -> Facts:
             raise ConfigError(f"no folder and no run of this name in outputs. {nearest(str(place), runs)}", where=str(place))
         return _run(runs[str(place)])
     if (place / "run.json").is_file():
-        return _run(RunFolder(place))
+        return _run(RunFolder(place))  # a run is read without torch
+    from trunkline.workflows.line import opened
+
     model = opened(place, None)[1] if place.is_dir() else place
     if (model / "manifest.json").is_file():
         above = RunFolder(model.resolve().parent)
@@ -47,6 +48,8 @@ def read(place: Path) -> Facts:
 
 
 def _model(folder: Path) -> Facts:
+    from trunkline.build.model import read_manifest
+
     manifest = read_manifest(folder)
     lineage = manifest["lineage"]
     return Facts(str(lineage.get("run_id") or folder.name), manifest["results"], told=["A model without its run: no curves."])
@@ -75,7 +78,7 @@ def _run(run: RunFolder) -> Facts:
         (done, planned),
         sum(bool(event.get("resumed")) for event in started),
         _seconds(events),
-        _changes(run.path / REPORT),
+        _changes(run.path / CHANGES),
         told,
     )
 
