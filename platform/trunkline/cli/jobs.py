@@ -125,11 +125,11 @@ def stop(job_id: Id = None, as_json: AsJson = False) -> None:
 
 def resume(job_id: Id = None, follow: Follow = False, as_json: AsJson = False) -> None:
     """Go on with a job that stopped or failed, from its newest checkpoint."""
-    from trunkline.clusters import submit as way
     from trunkline.clusters.job import backend_of
+    from trunkline.clusters.resume import resume as run
 
     book = _book()
-    job, before, anew = way.resume(book, job_id)
+    job, before, anew = run(book, job_id)
     entry = book.find(job.run_id)
     if as_json:
         json_data({**_named(entry), "was": before.state, "submitted": anew})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import shutil
 import tempfile
@@ -13,8 +12,9 @@ from pathlib import Path
 from trunkline.build.prepare import check_recipe, load_cards, prepare, project_folder
 from trunkline.cluster import Cluster, find_cluster
 from trunkline.clusters.book import Book, Entry, storage_of
-from trunkline.clusters.job import Job, State, backend_of
+from trunkline.clusters.job import Job, backend_of
 from trunkline.clusters.pack import Package, pack
+from trunkline.clusters.resume import send
 from trunkline.config import Recipe, load_recipe
 from trunkline.errors import ConfigError
 from trunkline.launch.runs import new_id
@@ -44,7 +44,7 @@ def submit(recipe: Path, cluster: str, overrides: Sequence[str], *, say: Say, sk
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     entry = Entry(job.run_id, cluster, job.recipe, job.overrides, job.workers, 1, now, stated.train.steps)
     book.write(entry)  # before it is sent: whoever is cut off here finds it again by its id
-    return Submitted(job, package, _send(book, backend.submit, job, package, entry))
+    return Submitted(job, package, send(book, backend.submit, job, package, entry))
 
 
 def dry_run(recipe: Path, cluster: str, overrides: Sequence[str], *, say: Say, run_id: str | None = None) -> dict[str, str]:
@@ -53,32 +53,6 @@ def dry_run(recipe: Path, cluster: str, overrides: Sequence[str], *, say: Say, r
     _check(stated, recipe, say, skip_data=True)
     job, package = _packed(book, stated, there, recipe, overrides, run_id or new_id(recipe), say)
     return backend_of(there).files(job, package)
-
-
-def resume(book: Book, run_id: str | None) -> tuple[Job, State, bool]:
-    """Goes on with a job that ended: the same run, one more attempt. Its state before, and whether it was submitted anew.
-
-    A job that waits, runs or finished stays as it is.
-    """
-    entry = book.find(run_id)
-    cluster = book.cluster(entry)
-    backend, job = backend_of(cluster), entry.job(cluster, book.project)
-    state = backend.state(job, entry.native) if entry.native else State("unknown")
-    if state.state in ("pending", "running", "finished"):
-        return job, state, False
-    if entry.native:
-        job = dataclasses.replace(job, attempt=job.attempt + 1)
-    package = pack(book.project)
-    _send(book, backend.submit, job, package, dataclasses.replace(entry, attempt=job.attempt, native=""))
-    return job, state, True
-
-
-def _send(book: Book, send: Callable[[Job, Package, Path], str], job: Job, package: Package, entry: Entry) -> Entry:
-    folder = book.folder(job)
-    folder.mkdir(parents=True, exist_ok=True)
-    sent = dataclasses.replace(entry, native=send(job, package, folder))
-    book.write(sent)
-    return sent
 
 
 def _read(recipe: Path, cluster: str, overrides: Sequence[str]) -> tuple[Book, Recipe, Cluster]:
