@@ -37,6 +37,21 @@ def files_of(kind: str, package: Package) -> dict[str, str]:
     return {name: re.sub(r"_ray_pkg_[0-9a-f]{32}", "_ray_pkg_...", text) for name, text in bare.items()}
 
 
+def strict(schema: dict) -> dict:
+    """As the cluster checks: no key but the known, int-or-string, nothing required that has a default."""
+    inner = {key: value for key, value in schema.items() if key != "properties"}
+    node = {key: strict(value) if isinstance(value, dict) else value for key, value in inner.items()}
+    if "properties" in schema:
+        node["properties"] = {name: strict(own) for name, own in schema["properties"].items()}
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            node.setdefault("additionalProperties", False)
+        if "required" in node:
+            node["required"] = [name for name in node["required"] if "default" not in schema["properties"].get(name, {})]
+    if schema.get("x-kubernetes-int-or-string"):
+        node = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+    return node
+
+
 if __name__ == "__main__":
     import tempfile
 

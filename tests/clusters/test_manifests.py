@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from cluster_cases import GOLDEN, HOSTILE, KINDS, files_of, job_on, project
+from cluster_cases import GOLDEN, HOSTILE, KINDS, files_of, job_on, project, strict
 from trunkline.cluster import load_cluster
 from trunkline.clusters.job import decode, encode
 from trunkline.clusters.kuberay import documents
@@ -61,21 +61,6 @@ def test_the_output_equals_the_golden_files(kind, package):
 
 
 # --- KubeRay
-
-
-def strict(schema: dict) -> dict:
-    """As the cluster checks: no key but the known, int-or-string, nothing required that has a default."""
-    inner = {key: value for key, value in schema.items() if key != "properties"}
-    node = {key: strict(value) if isinstance(value, dict) else value for key, value in inner.items()}
-    if "properties" in schema:
-        node["properties"] = {name: strict(own) for name, own in schema["properties"].items()}
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            node.setdefault("additionalProperties", False)
-        if "required" in node:
-            node["required"] = [name for name in node["required"] if "default" not in schema["properties"].get(name, {})]
-    if schema.get("x-kubernetes-int-or-string"):
-        node = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
-    return node
 
 
 @pytest.fixture(scope="module")

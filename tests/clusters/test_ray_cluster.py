@@ -25,6 +25,8 @@ STEPS = 600
 # A busy machine takes its time; a node that is gone is missed all the same.
 PATIENT = {"RAY_health_check_timeout_ms": "20000", "RAY_health_check_failure_threshold": "3"}
 
+AGENTS = ("runtime-env-agent-port", "metrics-export-port", "dashboard-agent-grpc-port", "dashboard-agent-listen-port")
+
 
 def free_port() -> int:
     with socket.socket() as found:

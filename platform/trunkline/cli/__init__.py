@@ -28,4 +28,5 @@ COMMANDS = {
     "parts": "parts",
     "config": "config",
     "vectors": "vectors",
+    "track": "track",
 }
