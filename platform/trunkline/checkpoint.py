@@ -29,6 +29,7 @@ from trunkline.errors import IntegrityError
 
 SCHEMA_VERSION = 1
 COMMIT, MANIFEST, STATE = "COMMIT", "manifest.json", "state.json"
+KINDS = (".safetensors", ".json", ".yaml")  # of files in a checkpoint; any other could be meant to run
 Gather = Callable[[Any], list[Any]]
 
 
@@ -169,22 +170,45 @@ def verify(path: Path) -> dict[str, Any]:
         missing, extra = sorted(set(entries) - present), sorted(present - set(entries))
         raise IntegrityError(f"missing files: {missing or 'none'}; files not in the manifest: {extra or 'none'}.", where=where)
     for name, entry in entries.items():
+        if not name.endswith(KINDS):
+            raise IntegrityError(f"{name} is of no kind that belongs into a checkpoint ({', '.join(KINDS)}).", where=where)
         _check(path / name, entry)
     return manifest
 
 
 def load(path: Path) -> Restored:
-    """A verified checkpoint's tensors and state. Raises IntegrityError."""
+    """A verified checkpoint's tensors and state. Raises IntegrityError, also for weights that are no numbers."""
     manifest = verify(path)
     tensors: dict[str, Tensor] = {}
     for name in sorted(manifest["files"]):
         if name.endswith(".safetensors"):
             try:
+                _refuse_double(path / name)
                 tensors |= safetensors.torch.load_file(path / name)
-            except SafetensorError as error:
+            except (SafetensorError, ValueError) as error:
                 raise IntegrityError(f"{name} is no safetensors file: {error}.", where=str(path)) from error
-    state = json.loads((path / STATE).read_text())
-    return Restored(path, int(manifest["step"]), tensors, state)
+    step, state = int(manifest["step"]), json.loads((path / STATE).read_text())
+    if state.get("step") != step:
+        raise IntegrityError(f"{STATE} is of step {state.get('step')}, the manifest of step {step}.", where=str(path))
+    spoilt = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if spoilt:
+        raise IntegrityError(f"{len(spoilt)} tensors are not finite, first {spoilt[0]}.", where=str(path))
+    return Restored(path, step, tensors, state)
+
+
+def _refuse_double(path: Path) -> None:
+    """Raises ValueError if a safetensors header names a tensor twice: readers differ in which one they take."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size <= path.stat().st_size:
+            json.loads(file.read(size), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("its header names something twice")
+    return found
 
 
 def newest(root: Path) -> tuple[Restored | None, list[PassedOver]]:

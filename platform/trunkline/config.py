@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_vali
 
 from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
-from trunkline.document.schema import Findings, Part, Short, Strict, check_version, shown_value, validate
+from trunkline.document.schema import SECRET, Findings, Part, Short, Strict, check_version, shown_value, validate
 from trunkline.errors import UsageError
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
 
@@ -117,6 +117,11 @@ class Train(Strict):
     )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
+    )
+    spike_sigma: float | None = Field(
+        default=None,
+        gt=0,
+        description="standard deviations above its last 128 losses, such as 6, from which a task's step is left out; null: none",
     )
     hang_s: Positive = Field(
         default=1800.0, description="seconds without a finished step, evaluation or checkpoint, after which the run ends"
@@ -317,8 +322,9 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
 
 
 def _override(document: Document, override: str) -> None:
-    label = f"-s {shown_value(override)[1:-1]}"
     name, equals, text = override.partition("=")
+    told = "a value" if SECRET.search(name.rpartition(".")[2].strip()) else text
+    label = f"-s {shown_value(f'{name}{equals}{told}')[1:-1]}"
     if not equals:
         raise UsageError("an override needs '='. Write key.key=value, such as train.steps=100.", where=label)
     steps = [step.strip() for step in name.split(".")]

@@ -16,6 +16,7 @@ from trunkline.errors import ConfigError, Problems, TrunklineError, nearest
 
 Schema = TypeVar("Schema", bound=BaseModel)
 ANY = "*"  # stands for a list index in a field's route
+REFERENCE = re.compile(r"\$\{\w+\}")
 SECRET = re.compile(r"(?i)(^|_)(api_?key|secret|password|token|credentials?)$")
 
 
@@ -131,12 +132,23 @@ def validate(
 
     data: instead of the whole document what `findings`, a view of it, is about.
     """
+    stated = findings.document.data if data is None else data
+    _note_references(findings, stated)
     try:
-        return schema.model_validate(findings.document.data if data is None else data)
+        return schema.model_validate(stated)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(schema, findings, elsewhere, detail)
         return None
+
+
+def _note_references(findings: Findings, value: Any, route: Route = ()) -> None:
+    """Notes every `${NAME}`, which would be taken for text."""
+    below = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in below:
+        _note_references(findings, inner, (*route, step))
+    if isinstance(value, str) and (found := REFERENCE.search(value)):
+        findings.add(route, f"'{found[0]}' is not filled in: a file means the same wherever it is read. Write the value itself.")
 
 
 def check_version(findings: Findings, newest: int) -> None:

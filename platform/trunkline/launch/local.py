@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trunkline.build.memory import shrink
 from trunkline.build.prepare import prepare, project_folder
 from trunkline.config import Recipe, load_recipe
-from trunkline.errors import Stopped, UsageError
-from trunkline.launch.ray_train import embedded_ray, run_with_ray
+from trunkline.errors import OutOfMemory, Stopped, UsageError
+from trunkline.launch.ray_train import embedded_ray, run_with_ray, tell
 from trunkline.launch.runs import RunFolder, RunLock, check_unchanged, find_run, new_run, submitted_run
 from trunkline.launch.signals import Signals
 
@@ -66,6 +67,8 @@ def train(
         if run.finished:
             tell(f"run {run.run_id} is finished already")
         else:
+            if kept:
+                _check_stored(kept)
             tell(f"{'resuming' if kept else 'run'} {run.run_id}")
             try:
                 _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None, placement=placement)
@@ -89,6 +92,15 @@ def _prepared(
         _remove(run.path)
         raise
     return run
+
+
+def _check_stored(run: RunFolder) -> None:
+    """Raises IntegrityError if rows that the run was started with are others now. Reads all of them."""
+    from trunkline.data.store import StoredSplit
+
+    for splits in json.loads(run.prepared.read_text())["splits"].values():
+        for path in splits.values():
+            StoredSplit.open(path).verify()
 
 
 def _remove(folder: Path) -> None:
@@ -158,8 +170,16 @@ def run_here(run: RunFolder, recipe: Recipe, asked: Callable[[], bool]) -> None:
         # Stays up until the process ends: DeepSpeed remembers the first one it sees.
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
-    threads = torch.get_num_threads()
+    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     try:
-        work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
+        while True:
+            try:
+                return work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
+            except OutOfMemory:
+                smaller = shrink(run.path)
+                if smaller is None:
+                    raise
+                tell(run, "attempt_failed", tokens_per_pass=smaller, error="memory")
     finally:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(exact)

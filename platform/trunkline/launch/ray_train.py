@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,15 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from trunkline.build.memory import shrink
 from trunkline.config import Recipe
-from trunkline.errors import EnvironmentProblem, Hung, TrunklineError
+from trunkline.errors import EnvironmentProblem, Hung, OutOfMemory, TrunklineError
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.signals import ASKED, TRAINING
 from trunkline.launch.watchdog import verdict
-from trunkline.monitor.jsonl import Jsonl
+from trunkline.monitor.jsonl import METRICS_FILE, Jsonl
 
 WATCH_S = 0.25
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
+LOST = ("ActorDied", "actor died", "actor is dead", "NodeDied", "HealthCheck")  # a worker that is gone, not one that raised
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
 ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
@@ -69,8 +73,10 @@ def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> Non
     placement: pack the workers on few nodes, or spread them over many.
 
     A lost worker is replaced: a new attempt goes on from the newest checkpoint, up to `RESTARTS` times. A TrunklineError of
-    a worker is raised as itself, after no retry: a wrong recipe stays wrong. So is Hung, when a rank made no progress.
+    a worker is raised as itself, after no retry: a wrong recipe stays wrong. So is Hung, when a rank made no progress, and an
+    error that comes twice at the same step. Where memory was short, the next attempt takes passes of half the tokens.
     """
+    now: tuple[int, str] | None = None
     for attempt in range(RESTARTS + 1):
         try:
             with ThreadPoolExecutor(1) as aside:  # in the main thread Ray would take SIGINT for itself
@@ -80,11 +86,32 @@ def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> Non
             if said := verdict(run.stacks):
                 raise Hung(said) from error
             cause = _cause(error)
-            if isinstance(cause, TrunklineError) or attempt == RESTARTS:
+            smaller = shrink(run.path) if isinstance(cause, OutOfMemory) else None
+            before, now = now, (steps_reached(run), last_line(error))
+            again = before == now and not any(word in str(error) for word in LOST)
+            if smaller is None and (isinstance(cause, TrunklineError) or attempt == RESTARTS or again):
                 raise cause from error
-            events = Jsonl(run.path)
-            events.event("attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, error=str(error).strip()[-500:])
-            events.close()
+            tell(run, "attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, tokens_per_pass=smaller, error=now[1][-500:])
+
+
+def steps_reached(run: RunFolder) -> int:
+    """The last step that was logged."""
+    path = run.path / METRICS_FILE
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says in the end, without what differs from attempt to attempt: addresses, processes."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"0x[0-9a-f]+|\d+", "N", lines[-1].strip())
+
+
+def tell(run: RunFolder, name: str, **details: object) -> None:
+    """An event of the driver's own."""
+    events = Jsonl(run.path)
+    events.event(name, **details)
+    events.close()
 
 
 def _trainer(run: RunFolder, recipe: Recipe, placement: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import platform
 import re
 import secrets
 import shutil
@@ -169,16 +171,23 @@ def _changes(before: Any, now: Any, place: str = "") -> Iterator[str]:
 
 
 class RunLock:
-    """One process works on a run at a time; the lock falls with its holder, however that ends. Raises ClusterError."""
+    """One process works on a run at a time; the lock falls with its holder, however that ends.
+
+    Raises ClusterError that names who holds it.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         import filelock
 
-        self._lock = filelock.FileLock(run.path / ".lock")
+        self._lock, holder = filelock.FileLock(run.path / ".lock"), run.path / ".holder"
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise ClusterError(f"run {run.run_id} is being trained by another process. Wait for it, or stop it first.") from error
+            who = f" ({holder.read_text().strip()})" if holder.is_file() else ""
+            raise ClusterError(
+                f"run {run.run_id} is being trained by another process{who}. Wait for it, or stop it first."
+            ) from error
+        holder.write_text(f"process {os.getpid()} on {platform.node()}\n")
 
     def __enter__(self) -> RunLock:
         return self

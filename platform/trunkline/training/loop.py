@@ -17,7 +17,9 @@ from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
 from trunkline.training.interference import Interference, alignment
 from trunkline.training.optim import Schedule, set_learning_rates
+from trunkline.training.pace import Pace
 from trunkline.training.passes import Pass
+from trunkline.training.spikes import Spikes
 from trunkline.training.step import PLAIN, Observed, run_step
 
 
@@ -43,6 +45,7 @@ class Progress:
     step: int = 0
     tokens: int = 0
     skipped: Skipped = field(default_factory=Skipped)
+    spikes: Spikes = field(default_factory=lambda: Spikes(None))
 
 
 def train(
@@ -72,7 +75,7 @@ def train(
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
     asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch.
     """
-    clock, interference = Clock(), Interference(list(tables))
+    clock, interference, pace = Clock(), Interference(list(tables)), Pace()
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
         packs = build_step(
@@ -82,11 +85,16 @@ def train(
         engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         watch = stream.sampler.needs_gram
-        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes)
+        observed = run_step(
+            engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes, spikes=progress.spikes
+        )
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
-        account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
-        if average is not None and observed.finite:
+        losses, limit = observed.losses.tolist(), plan.max_bad_steps
+        account(progress.skipped, packs, observed.taken, losses, monitor, limit, observed.leaping)
+        if held_up := pace.see(observed.seconds):
+            monitor.event("straggler", step=step, **held_up)
+        if average is not None and observed.taken:
             average.update(step)
         if observed.gram is not None:
             interference.see(observed.gram)
