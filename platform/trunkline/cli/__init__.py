@@ -6,6 +6,12 @@ COMMANDS = {
     "evaluate": "evaluate",
     "export": "export",
     "plan": "plan",
+    "submit": "jobs",
+    "jobs": "jobs",
+    "status": "jobs",
+    "logs": "jobs",
+    "stop": "jobs",
+    "resume": "jobs",
     "baseline": "mixing",
     "affinity": "mixing",
     "mix": "mixing",
@@ -24,4 +30,5 @@ COMMANDS = {
     "parts": "parts",
     "config": "config",
     "vectors": "vectors",
+    "track": "track",
 }
