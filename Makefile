@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all bad-inputs faults properties fuzz lock sbom check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak properties fuzz lock sbom check format readme clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,9 @@ check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 format: $(READY)  ## bring the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+soak: $(READY)  ## MINUTES (40) of training with a fault every 5 minutes, against the same run left alone
+	@PYTHONPATH=tests:. $(BIN)/python -m faults.soak $(or $(MINUTES),40) 300
 
 properties: $(READY)  ## 2,000 examples of each property of recipes, cards, streams, packs, manifests (10 minutes)
 	@PROPERTY_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/test_properties.py --timeout=3600

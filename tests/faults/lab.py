@@ -97,9 +97,11 @@ def fork(act: Callable[[], int], spoken: Path, *, terminal: bool = False) -> Chi
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)  # whatever happens: above are the parent's own endings
     if slave is not None:
         os.close(slave)
     if master is not None:
