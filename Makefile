@@ -9,6 +9,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# As many files of tests beside each other as WORKERS says; 0 runs all in one process.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PYTEST_ARGS ?=
 
 help:  ## this list
@@ -33,10 +36,10 @@ minilm: $(READY)  ## train recipes/minilm.yaml, which starts from a pretrained t
 	@$(BIN)/trunkline train recipes/minilm.yaml
 
 test: $(READY)  ## the whole suite but for tests that take minutes or need a GPU (20 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-all: $(READY)  ## the whole suite
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 bad-inputs: $(READY)  ## the 64 bad inputs, each with its exit code and sentence, into benchmarks/results (3 minutes)
 	@PYTHONPATH=tests:. $(BIN)/python -m bad_inputs

@@ -74,8 +74,8 @@ def test_attention_that_crosses_rows_is_rejected(monkeypatch: pytest.MonkeyPatch
     assert not torch.allclose(honest, gradient(trunk("bert"), [batch_of(texts())])[0], atol=100 * CLOSE)
 
 
-def test_a_local_window_is_honoured() -> None:
-    # ModernBERT's local layers see a few neighbours only: without the window its long rows come out otherwise.
+def test_modernbert_s_sliding_window_is_honoured() -> None:
+    # Its local layers see a few neighbours only: without the window long rows come out otherwise.
     narrow = trunk("modernbert")
     wide = trunk("modernbert")
     for layer in wide.encoder.layers:
@@ -196,6 +196,6 @@ def test_sizes_and_names_that_do_not_fit_are_sentences(settings: dict[str, objec
 def test_groups_waste_little_on_mixed_lengths() -> None:
     lengths = np.random.default_rng(0).integers(2, 128, 200)
     plan = attention.Plan.of(torch.tensor(np.concatenate([[0], np.cumsum(lengths)])), lengths)
-    slots = sum(group.index.numel() for group in plan.groups)
+    slots = sum(rows * longest for rows, longest in (group.shape for group in plan.groups))
     assert slots <= lengths.sum() / attention.SPREAD
     assert len(plan.groups) <= 20

@@ -5,7 +5,7 @@ engine, and it is in `named_state` all the same.
 
 The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
 by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
-Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/train/test_engine.py.
+Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/training/test_engine.py.
 """
 
 from __future__ import annotations
