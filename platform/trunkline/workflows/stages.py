@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trunkline import durable
 from trunkline.build.prepare import project_folder
@@ -50,14 +50,18 @@ def train(
     in_process: bool = False,
     outputs: str | Path | None = None,
     say: Say | None = None,
-    show: bool = False,
+    show: bool | Literal["records"] = False,
+    run_id: str | None = None,
+    placement: str = "pack",
 ) -> Result:
-    """See `trunkline.train`: one run, or of a recipe with stages the last one's result."""
+    """See `trunkline.train`: one run, or of a recipe with stages the last one's result. run_id: of a run that was submitted."""
     path, tell, where = Path(recipe), say or (lambda _: None), Path(outputs) if outputs is not None else None
     options: dict[str, Any] = {"overrides": overrides, "resume": resume, "keep_recipe": keep_recipe, "in_process": in_process}
-    if _staged(path, overrides, resume, where):
-        return train_stages(path, tell, outputs=where, show=show, **options).last
-    return one_run(path, outputs=where, say=say, show=show, **options)
+    if not _staged(path, overrides, resume, where):
+        return one_run(path, outputs=where, say=say, show=show, run_id=run_id, placement=placement, **options)
+    if run_id is not None:
+        raise ConfigError("a recipe with stages is several runs, and a job is one. Train it here.", where=str(path))
+    return train_stages(path, tell, outputs=where, show=bool(show), **options).last
 
 
 def _staged(recipe: Path, overrides: Sequence[str], resume: bool | str, outputs: Path | None) -> bool:
