@@ -3,12 +3,15 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak properties fuzz lock sbom check format readme clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# As many files of tests beside each other as WORKERS says; 0 runs all in one process.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PYTEST_ARGS ?=
 
 help:  ## this list
@@ -33,10 +36,16 @@ minilm: $(READY)  ## train recipes/minilm.yaml, which starts from a pretrained t
 	@$(BIN)/trunkline train recipes/minilm.yaml
 
 test: $(READY)  ## the whole suite but for tests that take minutes or need a GPU (20 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-all: $(READY)  ## the whole suite
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
+
+bad-inputs: $(READY)  ## the 64 bad inputs, each with its exit code and sentence, into benchmarks/results (3 minutes)
+	@PYTHONPATH=tests:. $(BIN)/python -m bad_inputs
+
+faults: $(READY)  ## runs that are killed, hung, starved of disk and resumed, into benchmarks/results (35 minutes; goes on where it was)
+	@PYTHONPATH=tests:. $(BIN)/python -m faults
 
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .
@@ -47,6 +56,21 @@ check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 format: $(READY)  ## bring the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+soak: $(READY)  ## MINUTES (40) of training with a fault every 5 minutes, against the same run left alone
+	@PYTHONPATH=tests:. $(BIN)/python -m faults.soak $(or $(MINUTES),40) 300
+
+properties: $(READY)  ## 2,000 examples of each property of recipes, cards, streams, packs, manifests (10 minutes)
+	@PROPERTY_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/test_properties.py --timeout=3600
+
+fuzz: $(READY)  ## coverage-guided fuzzing of the readers of YAML, CoNLL, SQuAD and manifests (10 minutes)
+	@for reader in yaml conll squad manifest; do PYTHONPATH=tests:. $(BIN)/python -m fuzz $$reader 150; done
+
+lock: $(READY)  ## requirements.lock: every package with its version and hashes, from pyproject.toml and constraints.txt
+	@$(BIN)/uv pip compile -q pyproject.toml --all-extras -c constraints.txt --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+sbom: $(READY)  ## sbom.json: what is installed, as CycloneDX, without the network
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 readme: $(READY)  ## write the tables of parts in README.md and docs/parts.md anew, from the registry
 	@$(BIN)/python docs/tables.py

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "DO_NOT_TRACK": "1",
     "NO_PROXY": "*",
+    "OMP_NUM_THREADS": "1",  # two files of tests run beside each other
 }
 # What a developer's shell may hold and a test must not see.
 FOREIGN = ("WANDB_", "HF_", "RAY_", "TRUNKLINE_", "DS_", "XDG_", "TRANSFORMERS_")

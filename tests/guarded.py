@@ -141,7 +141,7 @@ def planted(fault: str) -> Iterator[None]:
         "no guard": (steps, "tell", lambda *given: _never_bad(right(*given))),
         "losses alone": (steps, "tell", lambda *given: dataclasses.replace(right(*given), gradient_is_finite=True)),
         "gradient kept": (Engine, "drop", lambda _: None),
-        "own rank alone": (steps, "tell", lambda sums, norm, stop: Told(sums.cpu(), bool(norm.isfinite()), stop)),
+        "own rank alone": (steps, "tell", lambda sums, norm, stop, _: Told(sums.cpu(), bool(norm.isfinite()), stop)),
     }
     module, name, wrong = faults[fault]
     before = getattr(module, name)

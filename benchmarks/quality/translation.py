@@ -38,10 +38,6 @@ def main() -> None:
         print("  ".join(f"{name} {value:.2f}" for name, value in point.items()))
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def evaluations(metrics: str) -> Iterator[dict[str, float]]:
     """Every evaluation of a metrics.jsonl, oldest first."""
     for line in metrics.splitlines():

@@ -83,6 +83,10 @@ class MissingExtra(EnvironmentProblem):
         return (_rebuild, (EnvironmentProblem, self.message, self.where))
 
 
+class OutOfMemory(EnvironmentProblem):
+    """A pass does not fit into memory; the next attempt takes smaller ones, if there are any."""
+
+
 class ClusterError(TrunklineError):
     """A cluster or a run's lock could not be had."""
 

@@ -1,4 +1,4 @@
-"""Rows, files and settings that are wrong: one sentence with the place, the exit code, and nothing left half done."""
+"""Settings that are wrong and rows that are strange, beside the table of tests/bad_inputs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from trunkline.build.prepare import prepare
@@ -31,10 +29,7 @@ ROWS: list[dict[str, Any]] = [
     for number, (first, second, third) in enumerate((a, b, c) for a in WORDS for b in WORDS[:4] for c in WORDS[:2])
 ]
 TOPIC = "inputs: [text]\ntarget: label\nhead: {kind: classification, labels: [warm, cold]}"
-SCORE = "inputs: [text]\ntarget: value\nhead: regression"
 TAGS = "inputs: [text]\ntarget: tags\nhead: {kind: tagging, labels: [a, b]}"
-PAIR = "inputs: [text, other]\ntarget: label\nhead: {kind: classification, labels: [warm, cold]}"
-REPLY = "inputs: [text]\ntarget: other\nhead: contrastive\nloss: {kind: infonce, group: 8}"
 RECIPE = """
 seed: 1
 trunk: {kind: transformer, hidden_size: 16, layers: 1, heads: 2}
@@ -75,76 +70,6 @@ def prepared(*overrides: str) -> tuple[list[str], StoredSplit]:
     Path("run").mkdir(exist_ok=True)
     prepare(load_recipe(Path("recipes/r.yaml"), list(overrides)), Path("run"), Path("store"), said.append)
     return said, StoredSplit.open(json.loads(Path("run/prepared.json").read_text())["splits"]["one"]["train"])
-
-
-CASES = {
-    "unknown label": (TOPIC, changed(2, label="wram"), r"rows\.jsonl:3: .*'wram' \(rows\.jsonl:3\).*Did you mean 'warm'"),
-    "float for a label": (TOPIC, changed(2, label=1.0), r"rows\.jsonl:3: column 'label' has 1 value.* no label: 1\.0"),
-    "null label": (TOPIC, changed(2, label=None), r"rows\.jsonl:3: 1 row\(s\) have no value in 'text' or 'label'"),
-    "a column of nulls": (
-        TOPIC,
-        [{**row, "label": None} for row in ROWS],
-        r"rows\.jsonl:1: 120 row\(s\) have no value .*rows\.jsonl:1, rows\.jsonl:2, .* and 115 more",
-    ),
-    "NaN target": (SCORE, changed(4, value=float("nan")), r"rows\.jsonl:5: 1 row\(s\) have no value"),
-    "infinite target": (SCORE, changed(4, value=float("inf")), r"rows\.jsonl:5: column 'value' has .* no number.*inf"),
-    "huge target": (SCORE, changed(4, value=1e300), r"rows\.jsonl:5: column 'value' .*1e\+300"),
-    "tags and words differ": (TAGS, changed(6, tags=["a"]), r"rows\.jsonl:7: 'tags' needs one tag per word .*3 words, 1 tags"),
-    "unknown tag": (TAGS, changed(6, tags=["a", "b", "c"]), r"rows\.jsonl:7: column 'tags' has 1 value.* no label: 'c'"),
-    "half a pair": (PAIR, changed(8, other=None), r"rows\.jsonl:9: 1 row\(s\) have no value in 'text' or 'other'"),
-    "a number for a text": (TOPIC, changed(8, text=12), r"rows\.jsonl:9: column 'text' is neither text nor a list of words: 12"),
-    "numbers for words": (TAGS, changed(8, text=[1, 2, 3]), r"rows\.jsonl:9: column 'text' is neither text nor a list of words"),
-    "a broken line": (TOPIC, [*ROWS[:9], '{"text": "a"', *ROWS[9:]], r"rows\.jsonl:10: not JSON: .* at column 13"),
-    "fewer rows than a group": (REPLY, ROWS[:7], r"task 'one': its loss draws 8 rows at a time, and there are 7 training rows"),
-    "no rows": (TOPIC, [""], r"one: split 'train' has no rows left of 0 read"),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_wrong_rows_end_with_4_and_their_place_and_leave_nothing(case, project, capsys):
-    parts, given, said = CASES[case]
-    card(parts)
-    rows(given)
-    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
-    err = capsys.readouterr().err
-    assert re.search(f"^error: {said}", err, re.MULTILINE) and "Traceback" not in err
-    assert not list(Path("outputs").iterdir())
-    assert case == "fewer rows than a group" or not list(Path(".trunkline").rglob("*.arrow"))
-
-
-def test_an_empty_file_ends_with_4(project, capsys):
-    Path("tasks/one/rows.jsonl").write_bytes(b"")
-    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
-    assert "error: rows.jsonl: is empty (0 bytes)." in capsys.readouterr().err
-
-
-def test_rows_that_are_all_dropped_end_with_4(project, capsys):
-    card(TOPIC, "format: jsonl, train: rows.jsonl, on_null: drop")
-    rows([{**row, "label": None} for row in ROWS])
-    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
-    assert "no rows left of 120 read ({'null_dropped': 120})" in capsys.readouterr().err
-
-
-def test_a_broken_row_of_csv_behind_an_embedded_newline_is_named_by_its_own_line(project, capsys):
-    card(TOPIC, "format: csv, train: rows.csv")
-    rows(["text,label", '"two\nlines",warm', "red house,cold", "blue,warm,more"], "rows.csv")
-    assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
-    assert "error: rows.csv:5: 3 field(s), the header has 2" in capsys.readouterr().err
-
-
-def test_shards_with_different_schemas_are_named(project, capsys):
-    card(TOPIC, "format: parquet, train: 'rows-*.parquet'")
-    columns = {name: [row[name] for row in ROWS] for name in ("text", "label")}
-    pyarrow.parquet.write_table(pyarrow.table(columns), "tasks/one/rows-1.parquet")
-    for other, said in (
-        ({"text": columns["text"], "lable": columns["label"]}, "rows-2.parquet: no column 'label'. Did you mean 'lable'?"),
-        ({"text": columns["text"], "label": [1.0] * len(ROWS)}, "rows-2.parquet:row 0: column 'label' has 120 value(s)"),
-        ({"text": [b"red"] * len(ROWS), "label": columns["label"]}, "rows-2.parquet:row 0: column 'text' is neither text"),
-    ):
-        pyarrow.parquet.write_table(pyarrow.table(other), "tasks/one/rows-2.parquet")
-        assert main(["train", "recipes/r.yaml", "--in-process"]) == 4
-        err = capsys.readouterr().err
-        assert f"error: {said}" in err and "Traceback" not in err
 
 
 SAMPLINGS = {

@@ -14,12 +14,13 @@ import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.finetune import make_adapters, rehearsed
+from trunkline.build.finetune import hold_back, make_adapters, rehearsed, renew
+from trunkline.build.memory import fitted
 from trunkline.build.mixing import make_stream, make_weighting
 from trunkline.build.optimization import make_optimizer, make_passes
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
-from trunkline.config import Recipe, load_recipe
+from trunkline.config import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit
@@ -85,7 +86,7 @@ class Assembly:
 
 def assemble(run: Path) -> Assembly:
     """Opens stores, builds model, losses, stream and weighting as the run's recipe and cards say; seeded, alike on every rank."""
-    recipe = load_recipe(run / "recipe.yaml")
+    recipe = fitted(run)
     kept = cards_of(run / "cards")
     cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
     settings = recipe.train
@@ -144,6 +145,8 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
+    renew(recipe, trunk)
+    hold_back(recipe, trunk)
     return MultiTask(trunk, make_heads(cards, trunk, encodings), make_adapters(recipe, cards, trunk))
 
 
@@ -160,7 +163,7 @@ def open_table(path: str | Path, encoding: Encoding, host: str | None = None) ->
 
 def open_rows(run: Path) -> dict[str, np.ndarray]:
     """Tokens of each training row of a prepared run, per task that is drawn."""
-    recipe, kept = load_recipe(run / "recipe.yaml"), cards_of(run / "cards")
+    recipe, kept = fitted(run), cards_of(run / "cards")
     cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}
     splits = json.loads((run / "prepared.json").read_text())["splits"]
     guests = owners(cards, "rows_of")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,15 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from trunkline.build.memory import shrink
 from trunkline.config import Recipe
-from trunkline.errors import EnvironmentProblem, Hung, TrunklineError
+from trunkline.errors import EnvironmentProblem, Hung, OutOfMemory, TrunklineError
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.signals import ASKED, TRAINING
 from trunkline.launch.watchdog import verdict
-from trunkline.monitor.jsonl import Jsonl
+from trunkline.monitor.jsonl import METRICS_FILE, Jsonl
 
 WATCH_S = 0.25
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
+LOST = ("ActorDied", "actor died", "actor is dead", "NodeDied", "HealthCheck")  # a worker that is gone, not one that raised
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
 ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
@@ -36,7 +40,7 @@ ENVIRONMENT = {
 def embedded_ray(recipe: Recipe) -> Iterator[None]:
     """A Ray of our own on this machine while the block runs; one this process is connected to already is used and left.
 
-    Raises EnvironmentProblem if Ray does not come up.
+    With RAY_ADDRESS, as in a submitted job, the cluster at that address. Raises EnvironmentProblem if Ray does not come up.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -44,12 +48,12 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
 
     owned = not ray.is_initialized()
     if owned:
-        cpus = max(1, recipe.workers.count * recipe.workers.cpus)
-        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        address = os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(num_cpus=cpus, object_store_memory=100 * 1024 * 1024, **quiet)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **({"address": address} if address else _own(recipe)))
         except (RuntimeError, OSError, ValueError) as error:
-            raise EnvironmentProblem(f"Ray does not start here: {error}. Train without it: --in-process.") from error
+            where = f"can not be reached at {address}" if address else "does not start here"
+            raise EnvironmentProblem(f"Ray {where}: {error}. Train without it: --in-process.") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         yield
@@ -58,29 +62,60 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
             ray.shutdown()
 
 
-def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
+def _own(recipe: Recipe) -> dict[str, Any]:
+    cpus = max(1, recipe.workers.count * recipe.workers.cpus)
+    return {"num_cpus": cpus, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
+
+
+def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> None:
     """Trains the prepared run on `recipe.workers.count` workers of the Ray that is up; returns when it is finished.
 
+    placement: pack the workers on few nodes, or spread them over many.
+
     A lost worker is replaced: a new attempt goes on from the newest checkpoint, up to `RESTARTS` times. A TrunklineError of
-    a worker is raised as itself, after no retry: a wrong recipe stays wrong. So is Hung, when a rank made no progress.
+    a worker is raised as itself, after no retry: a wrong recipe stays wrong. So is Hung, when a rank made no progress, and an
+    error that comes twice at the same step. Where memory was short, the next attempt takes passes of half the tokens.
     """
+    now: tuple[int, str] | None = None
     for attempt in range(RESTARTS + 1):
         try:
             with ThreadPoolExecutor(1) as aside:  # in the main thread Ray would take SIGINT for itself
-                aside.submit(_trainer(run, recipe).fit).result()
+                aside.submit(_trainer(run, recipe, placement).fit).result()
             return
         except Exception as error:
             if said := verdict(run.stacks):
                 raise Hung(said) from error
             cause = _cause(error)
-            if isinstance(cause, TrunklineError) or attempt == RESTARTS:
+            smaller = shrink(run.path) if isinstance(cause, OutOfMemory) else None
+            before, now = now, (steps_reached(run), last_line(error))
+            again = before == now and not any(word in str(error) for word in LOST)
+            if smaller is None and (isinstance(cause, TrunklineError) or attempt == RESTARTS or again):
                 raise cause from error
-            events = Jsonl(run.path)
-            events.event("attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, error=str(error).strip()[-500:])
-            events.close()
+            tell(run, "attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, tokens_per_pass=smaller, error=now[1][-500:])
 
 
-def _trainer(run: RunFolder, recipe: Recipe) -> Any:
+def steps_reached(run: RunFolder) -> int:
+    """The last step that was logged."""
+    path = run.path / METRICS_FILE
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says in the end, without what differs from attempt to attempt: addresses, processes."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"0x[0-9a-f]+|\d+", "N", lines[-1].strip())
+
+
+def tell(run: RunFolder, name: str, **details: object) -> None:
+    """An event of the driver's own."""
+    events = Jsonl(run.path)
+    events.event(name, **details)
+    events.close()
+
+
+def _trainer(run: RunFolder, recipe: Recipe, placement: str) -> Any:
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -88,11 +123,17 @@ def _trainer(run: RunFolder, recipe: Recipe) -> Any:
 
     workers = recipe.workers
     each = {"CPU": workers.cpus, "GPU": workers.gpus}
+    driver = (ray.get_runtime_context().get_node_id(), os.getpid())
     return TorchTrainer(
         in_worker,
-        train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
+        train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": driver},
         torch_config=ListeningConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=round(recipe.train.hang_s) + 600),
-        scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=each),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.gpus > 0,
+            resources_per_worker=each,
+            placement_strategy=placement.upper(),
+        ),
         run_config=RunConfig(
             name=f"{run.run_id}-a{_attempt(run)}",
             storage_path=str((run.path / "ray").resolve()),
@@ -111,7 +152,8 @@ def in_worker(config: Mapping[str, Any]) -> None:
         import torch
 
         torch.cuda.set_device(ray.train.torch.get_device())
-    threading.Thread(target=_watch, args=(int(config["driver"]), RunFolder(Path(config["run"])).stop), daemon=True).start()
+    driver = _on_this_node(*config["driver"])
+    threading.Thread(target=_watch, args=(driver, RunFolder(Path(config["run"])).stop), daemon=True).start()
     from trunkline.launch.worker import work
 
     TRAINING.set()
@@ -127,7 +169,14 @@ def _attempt(run: RunFolder) -> int:
     return 1 + (len([path for path in folder.iterdir() if path.is_dir()]) if folder.is_dir() else 0)
 
 
-def _watch(driver: int, stop: Path) -> None:
+def _on_this_node(node: str, driver: int) -> int | None:
+    """The driver's process id where that means something; on other nodes Ray ends the workers of a driver that is gone."""
+    import ray
+
+    return driver if ray.get_runtime_context().get_node_id() == node else None
+
+
+def _watch(driver: int | None, stop: Path) -> None:
     """Ends this worker when its driver on the same machine is gone: an orphan must not write into a resumed run.
 
     stop: the file by which the driver asks it to stop.
@@ -136,7 +185,7 @@ def _watch(driver: int, stop: Path) -> None:
         time.sleep(WATCH_S)
         if stop.exists():
             ASKED.set()
-        if not Path(f"/proc/{driver}").exists():
+        if driver is not None and not Path(f"/proc/{driver}").exists():
             os._exit(1)
 
 

@@ -16,21 +16,25 @@ from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
 from trunkline.build.finetune import make_freezing
+from trunkline.build.memory import refused
 from trunkline.build.model import write_model
 from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
-from trunkline.errors import Diverged
-from trunkline.launch.judge import Judge
+from trunkline.errors import Diverged, OutOfMemory
+from trunkline.launch.judge import LOWEST, Judge
+from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
+from trunkline.monitor.ray_metrics import ray_metrics
 from trunkline.monitor.wandb import Wandb
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.freezing import Freezing
 from trunkline.training.guards import Skipped
 from trunkline.training.loop import Plan, Progress, train
+from trunkline.training.spikes import Spikes
 
 Entries = dict[str, dict[str, torch.Tensor]]
 
@@ -41,7 +45,25 @@ def work(config: Mapping[str, Any], asked: Callable[[], bool]) -> None:
     asked: whether this rank was asked to stop; then all ranks do after their step, and raise Stopped.
     """
     torch.set_num_threads(int(config["cpus"]))  # Ray starts its workers with one
-    Worker(RunFolder(Path(config["run"])), asked).run()
+    if not torch.cuda.is_available():
+        exact_on_threads()
+    try:
+        Worker(RunFolder(Path(config["run"])), asked).run()
+    except Exception as error:
+        if not refused(error):
+            raise
+        rank = torch.distributed.get_rank()
+        raise OutOfMemory(f"rank {rank} found no memory: {str(error).splitlines()[0] if str(error) else 'none left'}.") from error
+
+
+def exact_on_threads() -> None:
+    """The same numbers from the same step, whatever the threads of a CPU do meanwhile.
+
+    Else the gradient of indexing adds up what several items give to one place in the order in which threads come by.
+    """
+    torch.use_deterministic_algorithms(True)
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads what was not written
 
 
 def gather(value: Any) -> list[Any]:
@@ -64,7 +86,8 @@ class Worker:
 
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
-        entries = _by_name(restored.tensors) if restored else {}
+        check_any(restored, passed)
+        entries = by_name(restored.tensors) if restored else {}
         self.freezing = make_freezing(self.recipe, self.built.model)
         step = restored.step if restored else 0
         self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
@@ -121,6 +144,8 @@ class Worker:
             asked=self.asked,
             average=self.average,
             passes=self.built.passes,
+            enough=self.judge.enough,
+            better=self.judge.better,
         )
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
@@ -133,6 +158,7 @@ class Worker:
         """Parameters go into the model before the engine takes hold of it, moments after."""
         model = self.built.model
         if entries:
+            check_fit(entries, model)
             buffers = {name: value for name, value in model.state_dict().items() if name not in dict(model.named_parameters())}
             model.load_state_dict({**buffers, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
         Freezing.hold(model, frozen)
@@ -163,24 +189,28 @@ class Worker:
 
     def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
-            return Progress()
+            return Progress(spikes=Spikes(self.recipe.train.spike_sigma))
         if self.average is not None:
             self.average.load({name: entry["ema"] for name, entry in entries.items() if "ema" in entry})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
         self.judge.best_tasks = restored.state.get("best_tasks", {})
+        self.judge.top, self.judge.stale = restored.state.get("patience", (LOWEST, 0))
         skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
-        return Progress(restored.step, int(restored.state["tokens"]), skipped)
+        spikes = Spikes(self.recipe.train.spike_sigma)
+        spikes.load_state(restored.state.get("spikes", {}))
+        return Progress(restored.step, int(restored.state["tokens"]), skipped, spikes)
 
     def _monitor(self, progress: Progress, *, resumed: bool) -> Monitor:
         if self.rank:
             return Group([])
-        _keep_rows(self.folder.rows, progress.step)
+        keep_rows(self.folder.rows, progress.step)
         jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
         track = self.recipe.track.wandb
+        exported = ray_metrics(self.folder.path)
         if track is None:
-            return Group([jsonl])
+            return Group([jsonl, *exported])
         wandb = Wandb(
             track.project,
             track.mode,
@@ -193,9 +223,10 @@ class Worker:
             tags=track.tags,
             config=model_config(self.built),
             summaries=self.built.summaries,
+            stop=self.folder.stop.touch,
             report=jsonl.event,
         )
-        return Group([jsonl, wandb])
+        return Group([jsonl, *exported, wandb])
 
     def _save(self, progress: Progress) -> bool:
         """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
@@ -211,10 +242,12 @@ class Worker:
             "run_id": self.folder.run_id,
             "tokens": progress.tokens,
             "skipped": dataclasses.asdict(progress.skipped),
+            "spikes": progress.spikes.state(),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
             "best": best,
             "best_tasks": best_tasks,
+            "patience": [self.judge.top, self.judge.stale],
             "keep": sorted(keep),
         }
         root, files = self.folder.checkpoints, self.built.documents
@@ -254,11 +287,14 @@ class Worker:
         )
 
     def _finish(self, progress: Progress) -> None:
-        """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
+        """The model folder from the last step's parameters, or the best's, then result.json: then the run is finished."""
         self.watchdog.alive("writing the model")
-        state = self._state(lambda _: self.rank == 0)
+        state, step = self._state(lambda _: self.rank == 0), progress.step
         if self.rank == 0:
-            rows = self.judge.table(self.folder.path)
+            if self.recipe.train.restore_best and 0 < self.judge.best["step"] < step:
+                step = int(self.judge.best["step"])
+                state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
+            rows = self.judge.table(self.folder.path, step)
             parameters = {name: entry.get("ema", entry["param"]) for name, entry in state.items()}
             counted = {"steps": progress.step, "tokens": progress.tokens}
             lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
@@ -275,18 +311,3 @@ def _counted(engine: Engine) -> dict[str, int]:
     """Parameters that are trained, and that are not."""
     frozen = sum(engine.sizes[name] for name in engine.frozen)
     return {"parameters": sum(engine.sizes.values()) - frozen, "frozen": frozen}
-
-
-def _by_name(tensors: Mapping[str, torch.Tensor]) -> Entries:
-    entries: Entries = {}
-    for key, tensor in tensors.items():
-        what, _, name = key.partition("/")
-        entries.setdefault(name, {})[what] = tensor
-    return entries
-
-
-def _keep_rows(path: Path, last_step: int) -> None:
-    """rows.jsonl up to the step resumed from, a line torn by a crash dropped."""
-    if path.is_file():
-        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        durable.replace(path, "".join(line for line in whole if json.loads(line)["step"] <= last_step))

@@ -21,10 +21,12 @@ SPREAD = 0.75  # a group holds rows whose lengths are at least this share of its
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of nearly equal length in one call: index [G, L] of their tokens (short rows repeat their first), mask [G, 1, 1, L]
-    or None. causal: a token sees those before it in the index alone, which keeps short rows off their repeats by itself."""
+    """Rows of nearly equal length in one call: shape (G, L), mask [G, 1, 1, L] or None; a short row repeats its first token.
 
-    index: Tensor
+    causal: a token sees those before it alone, which keeps short rows off their repeats by itself.
+    """
+
+    shape: tuple[int, int]
     mask: Tensor | None
     causal: bool
 
@@ -44,12 +46,14 @@ class Packed:
 class Plan:
     """How attention runs on one pack; made once per pass, used by every layer.
 
-    groups (CPU) or packed (CUDA): the calls. scatter [N] finds each token in their outputs laid end to end, None if in place.
+    groups (CPU) or packed (CUDA): the calls. gather [M]: the tokens of all groups laid end to end, repeats included, M >= N.
+    scatter [N] finds each token in the calls' outputs laid end to end, None if in place.
     """
 
     groups: list[Group]
     packed: list[Packed]
     scatter: Tensor | None
+    gather: Tensor | None = None
 
     @classmethod
     def of(cls, row_starts: Tensor, row_lengths: np.ndarray, sight: np.ndarray | None = None) -> Plan:
@@ -61,6 +65,7 @@ class Plan:
 def _grouped(lengths: np.ndarray, sight: np.ndarray) -> Plan:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     groups: list[Group] = []
+    gather: list[np.ndarray] = []
     scatter = np.zeros(starts[-1], np.int64)
     offset = 0
     for causal in (False, True):
@@ -79,10 +84,11 @@ def _grouped(lengths: np.ndarray, sight: np.ndarray) -> Plan:
             index = starts[rows][:, None] + np.where(inside, forth, 0)
             mask = None if causal or inside.all() else torch.from_numpy(inside)[:, None, None, :]
             scatter[index[inside]] = offset + np.flatnonzero(inside.ravel())
-            groups.append(Group(torch.from_numpy(index), mask, causal))
+            gather.append(index.ravel())
+            groups.append(Group((len(rows), longest), mask, causal))
             offset += inside.size
             first = last
-    return Plan(groups, [], torch.from_numpy(scatter))
+    return Plan(groups, [], torch.from_numpy(scatter), torch.from_numpy(np.concatenate(gather)))
 
 
 def _packed(row_starts: Tensor, lengths: np.ndarray, sight: np.ndarray) -> Plan:
@@ -118,20 +124,62 @@ def attend(
     assert not settings.get("dropout"), "attention dropout is not in the packed kernels"
     scaling, window = settings.get("scaling"), settings.get("sliding_window")
     qkv = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]  # [N, H, d]
+    if plan.groups:
+        return _grouped_rows(qkv, plan, scaling, window).unsqueeze(0), None
     parts = [_varlen(qkv, call, scaling, window) for call in plan.packed]
-    for group in plan.groups:
-        queries, keys, values = (tensor[group.index].transpose(1, 2) for tensor in qkv)  # [G, H, L, d]
-        mask = _window(group, window)
-        causal = group.causal and mask is None
-        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal, scale=scaling)
-        parts.append(out.transpose(1, 2).flatten(0, 1))  # [G * L, H, d]
     whole = torch.cat(parts) if len(parts) > 1 else parts[0]
     return (whole if plan.scatter is None else whole[plan.scatter]).unsqueeze(0), None
 
 
+def _grouped_rows(qkv: list[Tensor], plan: Plan, scaling: float | None, window: int | None) -> Tensor:
+    """Every token's [N, H, d] from one call a group."""
+    sizes = [rows * longest for rows, longest in (group.shape for group in plan.groups)]
+    spread = [Spread.apply(tensor, plan.gather, plan.scatter).split(sizes) for tensor in qkv]
+    parts = []
+    for group, own in zip(plan.groups, zip(*spread, strict=True), strict=True):
+        queries, keys, values = (tensor.unflatten(0, group.shape).transpose(1, 2) for tensor in own)  # [G, H, L, d]
+        mask = _window(group, window)
+        causal = group.causal and mask is None
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal, scale=scaling)
+        parts.append(out.transpose(1, 2).flatten(0, 1))  # [G * L, H, d]
+    found: Tensor = Collect.apply(torch.cat(parts), plan.scatter)
+    return found
+
+
+class Spread(torch.autograd.Function):
+    """flat [N, ...] -> flat[gather] [M, ...], where only the places `scatter` [N] of the result are ever read.
+
+    A repeat is masked as a key and dropped as a query, so its gradient is zero, and each token's is the one of its own place:
+    plain indexing would clear and add up a whole [N, ...] for every group.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:
+        ctx.scatter = scatter
+        return flat.index_select(0, gather)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        return slopes[0].index_select(0, ctx.scatter), None, None
+
+
+class Collect(torch.autograd.Function):
+    """The inverse: laid [M, ...] -> laid[scatter] [N, ...]; no two tokens have one place, so nothing is added up."""
+
+    @staticmethod
+    def forward(ctx: Any, laid: Tensor, scatter: Tensor) -> Tensor:
+        ctx.places, ctx.scatter = len(laid), scatter
+        return laid.index_select(0, scatter)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        slope = slopes[0]
+        return slope.new_zeros(ctx.places, *slope.shape[1:]).index_copy_(0, ctx.scatter, slope), None
+
+
 def _window(group: Group, window: int | None) -> Tensor | None:
     """The group's mask, narrowed to |i - j| < window where a layer asks for a local one."""
-    longest = group.index.shape[1]
+    longest = group.shape[1]
     if window is None or longest <= window:
         return group.mask
     steps = torch.arange(longest)

@@ -149,7 +149,7 @@ class Decoder(nn.Module):
         return self._logits(x).float().log_softmax(-1)
 
     def _embedded(self, tokens: Tensor, place: Tensor) -> Tensor:
-        return self.dropout(self.embeddings[tokens] * math.sqrt(self.size) + sinusoids(place, self.size))
+        return self.dropout(F.embedding(tokens, self.embeddings) * math.sqrt(self.size) + sinusoids(place, self.size))
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self.norm(x), self.embeddings)

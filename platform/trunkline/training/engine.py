@@ -5,11 +5,12 @@ engine, and it is in `named_state` all the same.
 
 The engine owns the accumulation boundary and the scale: DeepSpeed averages gradients over ranks, so the loss is multiplied
 by the world size and the gradient that is stepped with is the plain SUM of what the objective returned everywhere.
-Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/train/test_engine.py.
+Some of the state access below is private API of deepspeed 0.19.8, pinned, and held by tests/training/test_engine.py.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,6 +62,7 @@ class Engine:
         self.stage, self.module = zero_stage, module
         self.sizes = {name: parameter.numel() for name, parameter in root.named_parameters()}
         self.frozen = {name: parameter for name, parameter in root.named_parameters() if not parameter.requires_grad}
+        self._forward_s = 0.0
         self._resting: dict[str, dict[str, Tensor]] = {}
         self.world = torch.distributed.get_world_size()
         config = {
@@ -98,8 +100,15 @@ class Engine:
     def forward(self, batch: Any, factors: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
         """One micro-batch; `last` says that the optimizer steps after its backward."""
         self.engine.set_gradient_accumulation_boundary(last)
+        since = time.perf_counter()
         scalar, sums = self.engine(batch, factors)
+        self._forward_s += time.perf_counter() - since
         return scalar, sums
+
+    def forward_seconds(self) -> float:
+        """Spent in forward passes since this was last asked."""
+        seconds, self._forward_s = self._forward_s, 0.0
+        return seconds
 
     def outputs(self, batch: Any) -> dict[str, Tensor]:
         """A look at what every head gives, without a gradient."""

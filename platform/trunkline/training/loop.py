@@ -17,7 +17,9 @@ from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
 from trunkline.training.interference import Interference, alignment
 from trunkline.training.optim import Schedule, set_learning_rates
+from trunkline.training.pace import Pace
 from trunkline.training.passes import Pass
+from trunkline.training.spikes import Spikes
 from trunkline.training.step import PLAIN, Observed, run_step
 
 
@@ -43,6 +45,7 @@ class Progress:
     step: int = 0
     tokens: int = 0
     skipped: Skipped = field(default_factory=Skipped)
+    spikes: Spikes = field(default_factory=lambda: Spikes(None))
 
 
 def train(
@@ -62,17 +65,22 @@ def train(
     asked: Callable[[], bool],
     average: Average | None = None,
     passes: Pass = PLAIN,
+    enough: Callable[[], bool] = lambda: False,
+    better: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
+    """Trains from `progress.step` + 1 to `plan.steps`, or to the evaluation that was `enough`; every rank runs it alike.
 
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
     engine_at: the engine a step trains with; another one where what is trained changes. Collective.
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
-    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch.
+    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch. enough: whether what was evaluated
+    so far ends the run; better: whether what was just evaluated is to be saved. Both equal on all ranks.
     """
-    clock, interference = Clock(), Interference(list(tables))
+    if enough():
+        return
+    clock, interference, pace = Clock(), Interference(list(tables)), Pace()
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
         packs = build_step(
@@ -82,28 +90,38 @@ def train(
         engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
         watch = stream.sampler.needs_gram
-        observed = run_step(engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes)
+        observed = run_step(
+            engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes, spikes=progress.spikes
+        )
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
-        account(progress.skipped, packs, observed.finite, observed.losses.tolist(), monitor, plan.max_bad_steps)
-        if average is not None and observed.finite:
+        losses, limit = observed.losses.tolist(), plan.max_bad_steps
+        account(progress.skipped, packs, observed.taken, losses, monitor, limit, observed.leaping)
+        if held_up := pace.see(observed.seconds):
+            monitor.event("straggler", step=step, **held_up)
+        if average is not None and observed.taken:
             average.update(step)
         if observed.gram is not None:
             interference.see(observed.gram)
             if watch:
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
-        if step == 1 or step % plan.log_every == 0 or step == plan.steps:
+        last = step == plan.steps
+        if step == 1 or step % plan.log_every == 0 or last:
             seen = {**figures(packs, observed), **interference.read(), **stream.account()}
             monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
-        if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
+        evaluated = last or bool(plan.evaluate_every and step % plan.evaluate_every == 0)
+        if evaluated:
             monitor.log(step, evaluate(step))
             stream.sampler.judge(verdicts())
+            last = last or enough()
             clock.paused()
-        if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
+        if last or observed.stop or (plan.save_every and step % plan.save_every == 0) or (evaluated and better()):
             saved = save(progress)
             clock.paused()
-        if observed.stop and step < plan.steps:
+        if last:
+            return
+        if observed.stop:
             monitor.event("stopped", step=step)
             how = "with a checkpoint" if saved else "without one: the disk refused it, see events.jsonl"
             raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} {how}.")

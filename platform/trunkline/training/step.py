@@ -20,6 +20,7 @@ from trunkline.training.exact import Foresight, probe_of
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 from trunkline.training.passes import Micro, Pass, Plain
+from trunkline.training.spikes import Spikes
 
 PLAIN = Plain()
 
@@ -29,7 +30,8 @@ class Observed:
     """What a step showed, equal on all ranks.
 
     losses, present: mean loss per task [T] float64 (0 where absent) and which were present [T]. finite: the losses and the
-    gradient are numbers; if not, the step was left out. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
+    gradient are numbers; if not, or if the loss of tasks is `leaping`, the step was left out. seconds: every rank's time in
+    its forward passes. stop: a rank was asked to stop. gram: [T, T] float64, inner products of
     the tasks' gradients, where the weighting or the sampler asked for it and the step was taken. coefficients: what
     the tasks' losses were multiplied with [T].
     """
@@ -40,6 +42,13 @@ class Observed:
     stop: bool = False
     gram: Tensor | None = None
     coefficients: Tensor | None = None
+    leaping: tuple[str, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+    @property
+    def taken(self) -> bool:
+        """Whether the weights were stepped."""
+        return self.finite and not self.leaping
 
 
 class RanksDisagree(TrunklineError):
@@ -55,6 +64,7 @@ def run_step(
     stop: bool = False,
     watch: bool = False,
     passes: Pass = PLAIN,
+    spikes: Spikes | None = None,
 ) -> Observed:
     """The passes over every micro-batch (`passes.py`), one optimizer step, then the weighting observes.
 
@@ -94,12 +104,14 @@ def run_step(
                 last = micro == len(batches) - 1
                 parts = passes.run(Micro(engine, batch, scale, last, partial(reseed, micro), keyed(seed, packs.step)))
         sums += parts
-    told = tell(sums, engine.squared_norm(), stop)
+    told = tell(sums, engine.squared_norm(), stop, engine.forward_seconds())
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
     gram = ahead.gram if ahead is not None else probe.gram() if probe else None
-    shown = gram if told.finite else None
-    observed = Observed(told.sums / counts.clamp(min=1), counts > 0, told.finite, told.asked_to_stop, shown, coefficients)
-    if not observed.finite:
+    losses, present = told.sums / counts.clamp(min=1), counts > 0
+    leaping = tuple(spikes.of(_present(packs, losses))) if spikes is not None and told.finite else ()
+    shown = gram if told.finite and not leaping else None
+    observed = Observed(losses, present, told.finite, told.asked_to_stop, shown, coefficients, leaping, told.seconds)
+    if not observed.taken:
         engine.drop()
         if ahead is not None:
             ahead.forget()
@@ -111,6 +123,11 @@ def run_step(
         weighting.see(shown)
     weighting.observe(observed.losses, observed.present)
     return observed
+
+
+def _present(packs: Step, losses: Tensor) -> dict[str, float]:
+    """The mean loss of each task in the step."""
+    return {task: float(losses[number]) for number, (task, count) in enumerate(packs.counts.items()) if count}
 
 
 def keyed(*words: int) -> int:

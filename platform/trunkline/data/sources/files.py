@@ -26,6 +26,8 @@ SPLITS = ("train", "validation", "test", "rows")
 WILD = "*?["
 # Between an archive and what is read of it: data.zip!train.tsv, data.zip!*/train*.txt.
 MEMBER = ".zip!"
+# A text that is packed to less than a thousandth is no text; zip's own best is 1,032.
+BOMB, BOMB_BYTES, MOST_MEMBERS = 500, 1 << 28, 1_000_000
 UNREADABLE = (OSError, EOFError, pyarrow.ArrowException, csv.Error, UnicodeError, zipfile.BadZipFile, zlib.error)
 Paths = str | Sequence[str] | None
 
@@ -152,11 +154,21 @@ def locate(folder: Path, path: str) -> list[Location]:
 def _members(archive: Location, pattern: str) -> list[Location]:
     """Files inside the archive by name, or by a glob, sorted."""
     with readable(archive), archive.filesystem.open_input_file(archive.path) as stream, zipfile.ZipFile(stream) as opened:
-        infos = {info.filename: info for info in opened.infolist() if not info.is_dir()}
+        listed = opened.infolist()
+        infos = {info.filename: info for info in listed if not info.is_dir()}
     names = [pattern] if pattern in infos else sorted(name for name in infos if fnmatch.fnmatchcase(name, pattern))
     where = f"{archive.shown}!{pattern}"
     if not names:
         raise DataError(f"no such file in the archive. {nearest(pattern, infos)}", where=where)
+    if len(listed) > MOST_MEMBERS:
+        raise DataError(f"holds {len(listed)} files, more than {MOST_MEMBERS}. Unpack it, and name the files.", where=where)
+    for info in (infos[name] for name in names):
+        if info.file_size > max(BOMB_BYTES, BOMB * info.compress_size):
+            raise DataError(
+                f"unpacks to {info.file_size} bytes, {info.file_size // max(info.compress_size, 1)} times its size: a bomb, or "
+                "padding. Unpack it yourself if you trust it, and name the file.",
+                where=f"{archive.shown}!{info.filename}",
+            )
     if any(infos[name].flag_bits & 1 for name in names):
         raise DataError("is encrypted. Unpack it with its password, and name the file.", where=where)
     return [Location(archive.filesystem, archive.path, f"{archive.shown}!{name}", name) for name in names]
