@@ -161,7 +161,7 @@ def written(page: str, name: str, text: str) -> str:
     """The page with this text between the markers of that name."""
     start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
     before, rest = page.split(start)
-    return before + start + text + "\n" + end + rest.split(end, 1)[1]
+    return before + start + text + ("\n" if text else "") + end + rest.split(end, 1)[1]
 
 
 def _figure(value: float | None, form: str) -> str:

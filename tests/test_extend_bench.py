@@ -25,7 +25,9 @@ def test_the_page_shows_what_is_stored(bench: Bench) -> None:
     assert written(page, "extend6", table(bench)) == page
     chains = [Chain(QUALITY / "extend10.chains.yaml", name) for name in ("isolate", "replay")]
     assert written(page, "extend10", chains_table(chains)) == page
-    assert written(page, "freezing", freezing.table(json.loads((ROOT / "benchmarks/results/freezing.json").read_text()))) == page
+    measured = ROOT / "benchmarks" / "results" / "freezing.json"
+    costs = freezing.table(json.loads(measured.read_text())) if measured.is_file() else ""
+    assert written(page, "freezing", costs) == page
 
 
 def test_another_result_is_not_on_the_page(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
