@@ -6,6 +6,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "export": "export",
     "plan": "plan",
+    "tune": "tune",
     "baseline": "mixing",
     "affinity": "mixing",
     "mix": "mixing",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from trunkline.metrics.base import Metric
@@ -22,18 +24,40 @@ class SpanF1(Metric):
     """
 
     needs = frozenset({"tag", "predicted_tag", "place"})
-    most_draws = 200
 
     def value(self, *, tag: np.ndarray, predicted_tag: np.ndarray, place: np.ndarray) -> float:
-        from nervaluate import Evaluator
+        true, predicted = (_rows(names, place) for names in (tag, predicted_tag))
+        return _f1(_counts(true, predicted, _types(true, predicted)))
 
-        starts = np.flatnonzero(place == 0)[1:]
-        true, predicted = (
-            [[_bio(name) for name in row.tolist()] for row in np.split(names, starts)] for names in (tag, predicted_tag)
-        )
-        kinds = {name[2:] for row in [*true, *predicted] for name in row if name != "O"}
-        found = Evaluator(true, predicted, tags=sorted(kinds), loader="list").evaluate()
-        return float(found["overall"]["strict"].f1)
+    def values(self, draws: Sequence[np.ndarray], **records: np.ndarray) -> np.ndarray:
+        """Spans are counted row by row once: F1 is made of their sums."""
+        place = records["place"]
+        true, predicted = (_rows(records[name], place) for name in ("tag", "predicted_tag"))
+        types = _types(true, predicted)
+        each = np.array([_counts([one], [other], types) for one, other in zip(true, predicted, strict=True)])
+        row = np.cumsum(place == 0) - 1
+        return np.array([_f1(each[row[taken[place[taken] == 0]]].sum(axis=0)) for taken in draws])
+
+
+def _rows(names: np.ndarray, place: np.ndarray) -> list[list[str]]:
+    return [[_bio(name) for name in row.tolist()] for row in np.split(names, np.flatnonzero(place == 0)[1:])]
+
+
+def _types(true: list[list[str]], predicted: list[list[str]]) -> list[str]:
+    return sorted({name[2:] for row in [*true, *predicted] for name in row if name != "O"})
+
+
+def _counts(true: list[list[str]], predicted: list[list[str]], types: list[str]) -> np.ndarray:
+    """Spans that are right, predicted and true."""
+    from nervaluate import Evaluator
+
+    found = Evaluator(true, predicted, tags=types, loader="list").evaluate()["overall"]["strict"]
+    return np.array([found.correct, found.actual, found.possible], np.int64)
+
+
+def _f1(counts: np.ndarray) -> float:
+    right, predicted, true = counts.tolist()
+    return 2 * right / max(predicted + true, 1)
 
 
 def _bio(tag: str) -> str:
