@@ -7,6 +7,12 @@ COMMANDS = {
     "export": "export",
     "plan": "plan",
     "tune": "tune",
+    "submit": "jobs",
+    "jobs": "jobs",
+    "status": "jobs",
+    "logs": "jobs",
+    "stop": "jobs",
+    "resume": "jobs",
     "baseline": "mixing",
     "affinity": "mixing",
     "mix": "mixing",
@@ -25,4 +31,5 @@ COMMANDS = {
     "parts": "parts",
     "config": "config",
     "vectors": "vectors",
+    "track": "track",
 }

@@ -37,11 +37,14 @@ def train(
     ] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
+    submitted: Annotated[str | None, typer.Option("--run-id", hidden=True)] = None,
+    placement: Annotated[str, typer.Option("--placement", hidden=True)] = "pack",
+    records: Annotated[bool, typer.Option("--records", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe on this machine."""
     from trunkline.errors import UsageError
-    from trunkline.launch.local import train as run
+    from trunkline.workflows.stages import train as run
 
     if run_id is not None and not resume:
         raise UsageError(f"'{run_id}' is no recipe to train. To go on with a run: trunkline train {recipe} --resume {run_id}.")
@@ -53,7 +56,9 @@ def train(
         in_process=in_process,
         outputs=outputs,
         say=note,
-        show=True,
+        show="records" if records else True,
+        run_id=submitted,
+        placement=placement,
     )
     alone = _compared(result, recipe, override or [], in_process)
     if as_json:

@@ -34,7 +34,7 @@ class Vectors:
 
 
 def read_vectors(path: Path, wanted: Collection[str] | None, words: Path | None = None) -> Vectors:
-    """The vectors of the `wanted` words, as they are spelled there; None: of all.
+    """The vectors of the `wanted` words, as they are spelled there; None: of every word.
 
     By the name: `.bin` is Word2Vec's binary format; `.npy` an array [n, E] whose words stand in the file `words`, one a line or
     in the first text column of a Parquet file; anything else is text, a word and its E numbers a line, with or without the
@@ -136,12 +136,12 @@ def _packed(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Vecto
     if promised is None or not promised[1]:
         raise DataError("no Word2Vec binary file: it does not begin with the number of words and of entries.", where=path.name)
     size, dim = promised
-    # Words of other encodings are never asked for.
+    # Words of other encodings are never asked for, and kept apart where every word is.
     sought = None if wanted is None else {word.encode("utf-8"): word for word in wanted}
     numbers: dict[str, int] = {}
     rows: list[np.ndarray] = []
     for number, (name, values) in enumerate(_records(file, path, size, dim), 1):
-        word = name.decode("utf-8", "backslashreplace") if sought is None else sought.get(name)
+        word = name.decode("utf-8", "surrogateescape") if sought is None else sought.get(name)
         if word is None:
             continue
         if word in numbers:
