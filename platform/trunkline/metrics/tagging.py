@@ -37,7 +37,7 @@ class SpanF1(Metric):
         row = np.cumsum(place == 0) - 1
         each = np.zeros((row[-1] + 1, 2), np.int64)  # right; predicted and true
         for column, found in ((0, true & predicted), (1, predicted), (1, true)):
-            np.add.at(each[:, column], [row[start] for start, _, _ in found], 1)
+            np.add.at(each[:, column], np.array([row[start] for start, _, _ in found], np.int64), 1)
         sums = [each[row[taken[place[taken] == 0]]].sum(axis=0).tolist() for taken in draws]
         return np.array([2 * right / max(1, both) for right, both in sums])
 
