@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +10,16 @@ from torch import Tensor
 
 import laws
 from trunkline.batch import Batch
+from trunkline.build.assemble import Assembly, assemble
+from trunkline.build.optimization import make_groups
+from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import pack
 from trunkline.data.stream import Unit
 from trunkline.training import exact
+from trunkline.training.engine import Engine
 from trunkline.training.gram import Probe
+from trunkline.training.objective import factors
+from trunkline.training.step import run_step
 
 
 def stacked(units: list[Unit], net: Any = None) -> Tensor:
@@ -91,3 +98,38 @@ def train(number: int, fault: str = "", **settings: Any) -> laws.Run:
         return laws.train(number, **settings)
     finally:
         exact.Probe = kept
+
+
+def first_step(built: Assembly, tokens_per_pass: int) -> Step:
+    """The first step of a prepared run, as this rank is dealt it."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    units = built.stream.next_step(1)
+    return build_step(1, units, built.tables, seed=built.recipe.seed, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
+
+
+def weights_of_run(run: str, stage: int, tokens_per_pass: int) -> tuple[list[float], int]:
+    """The coefficients by which the first step of a prepared run went, and its micro-batches."""
+    built = assemble(Path(run))
+    engine = Engine(
+        built.objective, built.model, make_groups(built.recipe, built.model, {}), built.make_optimizer, zero_stage=stage
+    )
+    packs = first_step(built, tokens_per_pass)
+    observed = run_step(engine, packs, built.weighting, seed=built.recipe.seed)
+    assert observed.coefficients is not None
+    return observed.coefficients.tolist(), len(packs.batches)
+
+
+def stacked_of_run(run: str) -> tuple[Tensor, Tensor]:
+    """Of the same step each task's gradient on the probe layers [T, P] by a backward of its own, and mean losses [T]."""
+    built = assemble(Path(run))
+    packs = first_step(built, 10**6)
+    (batch,) = packs.batches
+    weights = [layer.weight for layer in built.model.trunk.probed(built.recipe.train.probes)]
+    whole = factors(torch.ones(len(packs.counts)), packs.counts)
+    scale = whole.clone()
+    scalar, sums = built.objective(batch, scale)
+    rows = []
+    for task in range(len(whole)):
+        scale.zero_()[task] = whole[task]
+        rows.append(torch.cat([slope.flatten() for slope in torch.autograd.grad(scalar, weights, retain_graph=True)]))
+    return torch.stack(rows).double(), sums * whole

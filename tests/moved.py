@@ -19,7 +19,7 @@ from trunkline.training.objective import Objective, factors
 from trunkline.training.optim import parameter_groups, set_learning_rates
 from trunkline.training.optimizers import AdamW
 from trunkline.training.perturbation import Rows
-from trunkline.training.step import run_step
+from trunkline.training.step import keyed, run_step
 
 # Large enough that what a pass does shows beside the rounding.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -27,6 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pgd": {"epsilon": 0.5, "alpha": 0.3, "steps": 2},
     "freelb": {"epsilon": 0.5, "alpha": 0.3, "steps": 2},
     "smart": {"epsilon": 0.05, "alpha": 0.05, "sigma": 0.02, "weight": 5.0},
+    "rdrop": {"weight": 2.0},
 }
 
 
@@ -72,10 +73,13 @@ def step(
     set_learning_rates(engine.param_groups, 1.0)
     kept = passes_module.Rows
     passes_module.Rows = FAULTS.get(fault, Rows)
+    other = passes_module.Micro.other
+    if fault == "the same dropout twice":
+        passes_module.Micro.other = lambda micro: micro
     try:
         observed = run_step(engine, packs, mixer, seed=9, passes=PASSES.get(kind)(**settings))
     finally:
-        passes_module.Rows = kept
+        passes_module.Rows, passes_module.Micro.other = kept, other
     return Moved(laws.gradients(engine.named_state()), observed.losses.tolist(), len(packs.batches))
 
 
@@ -127,6 +131,26 @@ def by_autograd(kind: str, **settings: Any) -> dict[str, Tensor]:
                 moved[row == number] *= min(1.0, settings["epsilon"] / max(length, 1e-12))
             delta = moved.requires_grad_()
         loss(delta.detach()).backward()
+    return {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in net.named_parameters()}
+
+
+def rdrop_by_autograd(*, weight: float, dropout: float) -> dict[str, Tensor]:
+    """R-Drop's gradient in one graph of two forwards, by plain torch, under the dropout the step draws."""
+    net = laws.model(dropout).train()
+    batch = pack(laws.stream().next_step(1), laws.tables(), seed=0)
+    objective = Objective(net, laws.losses())
+    scale = factors(torch.tensor(laws.WEIGHTS), {task: part.num_targets for task, part in batch.tasks.items()})
+    torch.manual_seed(keyed(9, 1, 0, 0))  # as `seed_dropout` of rank 0
+    first = objective.outputs(batch)
+    torch.manual_seed(torch.initial_seed() ^ passes_module.OTHER)
+    second = objective.outputs(batch)
+    value = torch.zeros(())
+    for factor, (task, part) in zip(scale, batch.tasks.items(), strict=True):
+        if part.dummy:
+            continue
+        both = [objective.values(task, found[task], part.targets, part.num_targets).sum() for found in (first, second)]
+        value = value + factor * (sum(both) / 2 + weight * objective.distance(task, first[task], second[task]).sum())
+    value.backward()
     return {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in net.named_parameters()}
 
 

@@ -14,6 +14,7 @@ from trunkline import checkpoint
 from trunkline.build.prepare import prepare
 from trunkline.config import load_recipe
 from trunkline.launch import worker
+from trunkline.launch.restored import by_name
 from trunkline.launch.runs import RunFolder
 from trunkline.training.freezing import Freezing
 
@@ -49,7 +50,7 @@ def _decaying(model: torch.nn.Module, frozen: frozenset[str]) -> None:
 
 def state(run: Path, step: int) -> Entries:
     """What the checkpoint of a step holds, by parameter."""
-    return worker._by_name(checkpoint.load(run / "checkpoints" / checkpoint.name_of(step)).tensors)
+    return by_name(checkpoint.load(run / "checkpoints" / checkpoint.name_of(step)).tensors)
 
 
 def cut_back(run: Path, to: Path, step: int) -> Path:

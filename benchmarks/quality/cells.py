@@ -20,6 +20,7 @@ from trunkline.build.evaluation import evaluate_model
 from trunkline.config import Recipe, load_recipe
 from trunkline.document import reader, writer
 from trunkline.errors import UsageError
+from trunkline.launch.runs import all_runs
 
 TOGETHER = "together"
 SHOWN = ("torch", "deepspeed", "transformers")
@@ -68,8 +69,7 @@ class Bench:
             say(f"{cell}: stands")
             return
         recipe = self._write_recipe(cell)
-        started = any(not (run / "result.json").is_file() for run in self.outputs.glob(f"{recipe.stem[:20]}-*/"))
-        result = trunkline.train(recipe, outputs=self.outputs, resume=started, in_process=True, say=say)
+        result = trunkline.train(recipe, outputs=self.outputs, resume=cut_off(self.outputs, recipe), in_process=True, say=say)
         rows = evaluate_model(result.model, tasks=None, split="test", catalog=self.folder / "tasks", say=say)
         self.results.mkdir(parents=True, exist_ok=True)
         document = {
@@ -101,6 +101,12 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(writer.render(data), encoding="utf-8")
         return path
+
+
+def cut_off(outputs: Path, recipe: Path) -> bool:
+    """Whether a run of this recipe began and did not end."""
+    same = (run for run in all_runs(outputs) if run.facts().get("recipe") == str(recipe.resolve()))
+    return any(not run.finished and run.prepared.is_file() for run in same)
 
 
 def drawn(run: Path) -> dict[str, dict[str, int]]:

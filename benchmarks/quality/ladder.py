@@ -1,25 +1,31 @@
 """`python -m benchmarks.quality.ladder`: the same tasks on trunks from random vectors to a pretrained encoder.
 
-Each finished rung is a file in benchmarks/results/ladder/, kept as long as all that states it is the same; an unfinished one
-goes on from its newest checkpoint. The table goes into docs/quality.md, the plot is docs/ladder.svg.
+A rung is a shared recipe with sections of its own over it. `from` names the rung whose trunk and tokenizer one goes on with,
+`tokenizer_from` the one it has the tokenizer of alone; `seeds` makes rungs NAME-SEED of one. Each finished rung is a file in
+benchmarks/results/ladder/, kept as long as all that states it is the same; an unfinished one goes on from its newest checkpoint.
+The table goes into docs/quality.md, the plot is docs/ladder.svg.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
-from benchmarks.quality.cells import circumstances, drawn, training_seconds
+from benchmarks.quality.cells import circumstances, cut_off, drawn, training_seconds
+from benchmarks.quality.table import write_section
 
 import trunkline
 from trunkline.build.evaluation import evaluate_model
 from trunkline.document import reader, writer
 from trunkline.errors import UsageError, nearest
 
+BEFORE = ("from", "tokenizer_from")
+LANGUAGE = ("bilm", "masked_language")  # whose score is the perplexity of their validation rows
 ROOT = Path(__file__).parents[2]
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#222222")
 
@@ -31,12 +37,18 @@ class Ladder:
         stated = reader.read(path).data
         self.path, self.results = path, results
         self.shared: dict[str, Any] = dict(stated["recipe"])
-        self.rungs: dict[str, dict[str, Any]] = {name: dict(rung) for name, rung in stated["rungs"].items()}
+        self.rungs: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, list[str]] = {}
+        for name, rung in stated["rungs"].items():
+            own = {key: value for key, value in rung.items() if key != "seeds"}
+            repeated = {f"{name}-{seed}": {**own, "seed": seed} for seed in rung.get("seeds", ())} or {name: own}
+            self.rungs |= repeated
+            self.groups[name] = list(repeated)
         self.outputs = path.parent / "outputs" / path.stem
 
     def recipe(self, rung: str) -> dict[str, Any]:
         """What all rungs share, with this one's sections over it; optim and train key by key."""
-        own = {key: value for key, value in self.rungs[rung].items() if key != "from"}
+        own = {key: value for key, value in self.rungs[rung].items() if key not in BEFORE}
         for section in ("optim", "train"):
             if section in own:
                 own[section] = {**self.shared.get(section, {}), **own[section]}
@@ -46,8 +58,8 @@ class Ladder:
         """A hash of all that states the rung: recipe, cards, and the rung it goes on from."""
         recipe = self.recipe(rung)
         cards = [reader.read(card).data for card in self._cards(recipe)]
-        before = self.rungs[rung].get("from")
-        stated = json.dumps([recipe, cards, before and self.key(before)], ensure_ascii=False)
+        before = [self.key(self.rungs[rung][key]) for key in BEFORE if key in self.rungs[rung]]
+        stated = json.dumps([recipe, cards, *before], ensure_ascii=False)
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
     def _cards(self, recipe: Mapping[str, Any]) -> list[Path]:
@@ -66,16 +78,15 @@ class Ladder:
             say(f"{rung}: stands")
             return
         recipe = self._write_recipe(rung)
-        started = any(not (run / "result.json").is_file() for run in self.outputs.glob(f"{recipe.stem[:20]}-*/"))
-        result = trunkline.train(recipe, outputs=self.outputs, resume=started, in_process=True, say=say)
+        result = trunkline.train(recipe, outputs=self.outputs, resume=cut_off(self.outputs, recipe), in_process=True, say=say)
         catalog = self.path.parent / self.shared["catalog"][0]
-        tests = [row["task"] for row in result.tasks if row["kind"] != "bilm"]
+        tests = [row["task"] for row in result.tasks if row["kind"] not in LANGUAGE]
         rows = evaluate_model(result.model, tasks=tests, split="test", catalog=catalog, say=say) if tests else result.tasks
         document = {
             "schema_version": 1,
             "rung": rung,
             "key": self.key(rung),
-            "command": "python -m benchmarks.quality.ladder",
+            "command": f"python -m benchmarks.quality.{self.path.stem}",
             **circumstances(),
             "training_s": round(training_seconds(result.run)),
             "parameters": sum(p.numel() for p in trunkline.load(result.model).network.trunk.parameters()),
@@ -83,27 +94,59 @@ class Ladder:
             "drawn": drawn(result.run),
             "model": str(result.model.relative_to(self.outputs)),
             "tasks": rows,
+            "series": list(evaluations((result.run / "metrics.jsonl").read_text())),
         }
         self.results.mkdir(parents=True, exist_ok=True)
         (self.results / f"{rung}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        say(f"{rung}: " + ", ".join(f"{row['task']} {row['metric']} {row['value']:.3f}" for row in rows))
+        say(
+            f"{rung}: "
+            + ", ".join(f"{row['task']} {row['metric']} {row['value']:.3f}" for row in rows if row["value"] is not None)
+        )
 
     def _write_recipe(self, rung: str) -> Path:
         """The rung's recipe beside its runs, going on from another's model where it says so."""
-        data = self.recipe(rung)
-        before = self.rungs[rung].get("from")
-        if before is not None:
-            found = self.stored(before)
-            if found is None or not (self.outputs / found["model"]).is_dir():
-                raise UsageError(f"rung '{rung}' goes on from '{before}', whose model is not here. Run that first.")
-            trunk = str(self.outputs / found["model"] / "trunk")
-            data["trunk"] = {**data["trunk"], "pretrained": trunk}
-            data["tokenizer"] = {"kind": "pretrained", "source": trunk}
+        data, own = self.recipe(rung), self.rungs[rung]
+        for key in BEFORE:
+            if key in own:
+                trunk = self._trunk_of(rung, own[key])
+                data["tokenizer"] = {"kind": "pretrained", "source": trunk}
+                if key == "from":
+                    data["trunk"] = {**data["trunk"], "pretrained": trunk}
         data["catalog"] = [str((self.path.parent / folder).resolve()) for folder in data["catalog"]]
         path = self.outputs / f"{rung}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(writer.render(data), encoding="utf-8")
         return path
+
+    def _trunk_of(self, rung: str, before: str) -> str:
+        """Where the trunk of the rung lies that another goes on from."""
+        found = self.stored(before)
+        if found is None or not (self.outputs / found["model"]).is_dir():
+            raise UsageError(f"rung '{rung}' goes on from '{before}', whose model is not here. Run that first.")
+        return str(self.outputs / found["model"] / "trunk")
+
+    def climb(self, only: Sequence[str] | None, say: Callable[[str], None]) -> None:
+        """Every rung in order, or those of the names in `only`."""
+        for name in only or ():
+            if name not in self.groups:
+                raise UsageError(f"no rung '{name}'. {nearest(name, self.groups)}")
+        for name, rungs in self.groups.items():
+            for rung in rungs if not only or name in only else ():
+                self.run(rung, say)
+
+    def repeats(self, name: str) -> dict[str, Any] | None:
+        """Of a rung's seeds: each task's mean score and the scores themselves; None until all were run."""
+        found = [self.stored(rung) for rung in self.groups[name]]
+        whole = [document for document in found if document is not None]
+        if len(whole) < len(found):
+            return None
+        of_seeds = [{row["task"]: row["value"] for row in document["tasks"]} for document in whole]
+        tasks = {task: [values[task] for values in of_seeds] for task in of_seeds[0]}
+        return {
+            "mean": {task: float(np.mean(values)) for task, values in tasks.items()},
+            "of_seeds": tasks,
+            **{key: whole[0][key] for key in ("parameters", "training_s", "date", "commit", "machine")},
+        }
 
     def table(self) -> dict[str, Any]:
         """Rung by rung what was measured; null where it was not run. Rungs that only prepare another are left out."""
@@ -120,6 +163,15 @@ class Ladder:
                     {"rung": rung, **facts, "scores": scores, "metrics": {name: row["metric"] for name, row in values.items()}}
                 )
         return {"schema_version": 1, "command": "python -m benchmarks.quality.ladder", "tasks": names, "rungs": rows}
+
+
+def evaluations(metrics: str) -> Iterator[dict[str, float]]:
+    """Every evaluation of a metrics.jsonl: its step and `<task>/<metric>`."""
+    for line in metrics.splitlines():
+        values = json.loads(line)
+        found = {name.removeprefix("eval/"): value for name, value in values.items() if name.startswith("eval/")}
+        if found:
+            yield {"step": values["step"], **found}
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -170,19 +222,12 @@ def main(
 ) -> None:
     """Trains what is missing, writes benchmarks/results/ladder.json, docs/ladder.svg and the table in docs/quality.md."""
     ladder = Ladder(Path(__file__).parent / "ladder.yaml", ROOT / "benchmarks" / "results" / "ladder")
-    for rung in only or ():
-        if rung not in ladder.rungs:
-            raise UsageError(f"no rung '{rung}'. {nearest(rung, ladder.rungs)}")
-    for rung in ladder.rungs if train else ():
-        if not only or rung in only:
-            ladder.run(rung, lambda line: typer.echo(line, err=True))
+    if train:
+        ladder.climb(only, lambda line: typer.echo(line, err=True))
     found = ladder.table()
     ladder.results.with_suffix(".json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     (ROOT / "docs" / "ladder.svg").write_text(plot(found), encoding="utf-8")
-    page = ROOT / "docs" / "quality.md"
-    start, end = "<!-- ladder:start -->\n", "\n<!-- ladder:end -->"
-    before, rest = page.read_text(encoding="utf-8").split(start)
-    page.write_text(before + start + markdown(found) + end + rest.split(end)[1], encoding="utf-8")
+    write_section(ROOT / "docs" / "quality.md", "ladder", markdown(found))
     typer.echo(markdown(found))
 
 

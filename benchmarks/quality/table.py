@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.cells import TOGETHER, Bench
@@ -59,6 +60,15 @@ def _shown(value: float | None) -> str:
 
 def written(page: str, name: str, found: dict[str, Any]) -> str:
     """The page with the table of this name made anew, between its two markers."""
+    return section(page, name, markdown(found))
+
+
+def section(page: str, name: str, text: str) -> str:
+    """The page with this text between the two markers of that name."""
     start, end = f"<!-- {name}:start -->\n", f"<!-- {name}:end -->"
     before, rest = page.split(start)
-    return before + start + markdown(found) + "\n" + end + rest.split(end, 1)[1]
+    return before + start + text + "\n" + end + rest.split(end, 1)[1]
+
+
+def write_section(page: Path, name: str, text: str) -> None:
+    page.write_text(section(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")

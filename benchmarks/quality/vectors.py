@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.quality.cells import circumstances
+from benchmarks.quality.table import write_section
 from scipy import stats
 
 from trunkline.registry import VECTORS
@@ -33,7 +34,7 @@ BOUND = 0.03
 
 
 def main() -> None:
-    """Trains what has no cell yet and writes benchmarks/results/vectors.json."""
+    """Trains what has no cell yet, writes benchmarks/results/vectors.json and the table in docs/word-vectors.md."""
     torch.set_num_threads(1)  # as gensim's one worker
     OUT.mkdir(parents=True, exist_ok=True)
     text = OUT / "text.txt"
@@ -46,7 +47,9 @@ def main() -> None:
             if not cell.is_file():
                 print(name, seed, file=sys.stderr)
                 cell.write_text(json.dumps(measured(name, corpus, text, seed)))
-    RESULTS.write_text(json.dumps(document(corpus), indent=1) + "\n")
+    found = document(corpus)
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    write_section(HERE.parents[1] / "docs" / "word-vectors.md", "vectors", markdown(found))
 
 
 def sentences() -> Iterator[str]:
@@ -74,7 +77,7 @@ def measured(name: str, corpus: Corpus, text: Path, seed: int) -> dict[str, Any]
     began = time.process_time()
     vectors = maker()
     spent = time.process_time() - began
-    return {"name": name, "seed": seed, "cpu_s": round(spent, 1), "rho": similarity(vectors)}
+    return {"name": name, "seed": seed, "cpu_s": round(spent, 1), "rho": similarity(vectors), **circumstances()}
 
 
 def ours(method: str, corpus: Corpus, seed: int) -> Vectors:
@@ -122,7 +125,7 @@ def document(corpus: Corpus) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "command": "python -m benchmarks.quality.vectors",
-        **circumstances(),
+        **{key: cells[-1][key] for key in ("date", "commit", "machine", "versions")},
         "text": {"words": len(corpus.ids), "different": len(corpus.words)},
         "settings": {**SAME, "min_count": 5, "negative": 5, "sample": 1e-3, "seeds": list(SEEDS)},
         "methods": table,
@@ -139,6 +142,17 @@ def verdicts(table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 speed = table[name]["words_per_cpu_s"] / table[other]["words_per_cpu_s"]
                 held = more >= -BOUND
                 yield f"{name} against {other}", {"rho": round(more, 4), "held": held, "speed": round(speed, 3)}
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The table as people read it: every set's rho, and the mean over all pairs beside gensim's."""
+    lines = [f"| vectors | {' | '.join(SETS)} | all pairs | words a second |", "|---" + "|---:" * (len(SETS) + 2) + "|"]
+    for name, row in found["methods"].items():
+        rhos = [f"{row['rho'][key]:.3f}" for key in (*SETS, "mean")]
+        lines.append(f"| {name} | {' | '.join(rhos)} | {row['words_per_cpu_s']:,} |")
+    lines += ["", "| beside | difference of rho | words a second, times |", "|---|---:|---:|"]
+    lines += [f"| {name} | {told['rho']:+.3f} | {told['speed']:.2f} |" for name, told in found["verdicts"].items()]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

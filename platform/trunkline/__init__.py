@@ -36,9 +36,10 @@ def train(
     overrides: `key.key=value` as for `-s`. resume: True for the newest unfinished run of the recipe, or a run id.
     keep_recipe: resume with the run's own recipe though the file has changed; otherwise that is a UsageError with the changes.
     in_process: no Ray, this process is the only worker. outputs: where run folders go, by default `outputs/` of the
-    project. say: told what happens before training starts. Raises TrunklineError (ConfigError, DataError, ...).
+    project. say: told what happens before training starts. Of a recipe with stages, the last one's result.
+    Raises TrunklineError (ConfigError, DataError, ...).
     """
-    from trunkline.launch.local import train as run
+    from trunkline.workflows.stages import train as run
 
     return run(
         recipe, overrides=overrides, resume=resume, keep_recipe=keep_recipe, in_process=in_process, outputs=outputs, say=say

@@ -115,6 +115,12 @@ class Train(Strict):
     keep_best: Literal["aggregate", "tasks"] = Field(
         default="aggregate", description="beside the newest, keep the checkpoint best over all tasks, or each task's best too"
     )
+    patience: Count | None = Field(
+        default=None, description="evaluations without a new best over all tasks, after which the run ends; null: none"
+    )
+    restore_best: bool = Field(
+        default=False, description="the model is that of the evaluation best over all tasks, not of the last step"
+    )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
     )
@@ -157,11 +163,16 @@ class Freeze(Short, Strict):
 
 
 class Finetune(Short, Strict):
-    """What of the trunk is trained: full, its biases alone (bitfit), a low-rank change per task (lora), nothing (heads)."""
+    """What of the trunk is trained: full, its biases alone (bitfit), a low-rank change per task (lora), nothing (heads).
 
-    kind: Literal["full", "heads", "bitfit", "lora"] = "full"
+    fuse: a low-rank change, and a mix of it with those that the tasks of the model it starts from have.
+    """
+
+    kind: Literal["full", "heads", "bitfit", "lora", "fuse"] = "full"
     rank: Annotated[int, Field(ge=1, le=4096)] = 8
     alpha: Positive = 16.0
+    fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
+    mixout: float = Field(default=0.0, ge=0, lt=1, description="with full: share of weights put back to their start in each pass")
 
 
 class Start(Short, Strict):
@@ -175,6 +186,20 @@ class Start(Short, Strict):
     )
     fisher: Count | None = Field(default=None, description="rows of each old task that say what the pull is to hold (EWC)")
     aside: list[str] = Field(default_factory=list, description="tasks of this run that are not for the model it makes")
+    others: bool = Field(default=True, description="the model's tasks that are not in this run stay in the model it makes")
+
+
+class Stage(Short, Strict):
+    """One of several runs: what it has in place of the recipe's own, section by section. each: a run for each of its tasks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(min_length=1, max_length=20, pattern=r"^[a-z][a-z0-9-]*$", description="such as language")
+    each: bool = False
+
+    def changes(self) -> dict[str, Any]:
+        """Sections of a recipe."""
+        return dict(self.model_extra or {})
 
 
 class Engine(Strict):
@@ -229,8 +254,13 @@ class Recipe(Strict):
     )
     optim: Optim = Optim()
     start: Start | None = Field(default=None, description="the folder of a trained model to go on from")
-    finetune: Finetune = Field(default=Finetune(), description="full, heads, bitfit, lora or {kind: lora, rank: 8, alpha: 16}")
+    finetune: Finetune = Field(
+        default=Finetune(), description="full, heads, bitfit, lora, fuse or {kind: lora, rank: 8, alpha: 16}"
+    )
     freeze: list[Freeze] = Field(default_factory=list, description="such as [{modules: embeddings, until: 0.3}]")
+    stages: list[Stage] = Field(
+        default_factory=list, description="runs one after another, each on the model of the one before, such as [{name: joint}]"
+    )
     train: Train = Field(description="at least {steps, tokens_per_step}")
     engine: Engine = Engine()
     workers: Workers = Workers()
@@ -306,6 +336,12 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
             f"a row may have {train.max_length} tokens but train.tokens_per_pass holds {train.tokens_per_pass}. "
             "Lower max_length or raise tokens_per_pass.",
         )
+    waits = [name for name, given in (("patience", train.patience), ("restore_best", train.restore_best)) if given]
+    if waits and train.evaluate_every is None:
+        findings.add(("train", waits[0]), "asks for evaluations during training. Give train.evaluate_every, such as 100.")
+    for name in ("fresh_layers", "mixout"):
+        if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
+            findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":
         findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")

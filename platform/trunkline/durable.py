@@ -49,6 +49,11 @@ def commit(temporary: Path, path: Path) -> None:
 
 def replace(path: Path, text: str) -> None:
     """The file with this text instead of what it held; a crash leaves the old or the new."""
+    put(path, text.encode())
+
+
+def put(path: Path, content: bytes) -> None:
+    """As `replace`, of bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     commit(temporary, path)

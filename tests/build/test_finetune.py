@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import laws
 from small_project import write_project
-from trunkline.build.finetune import make_adapters, make_freezing
+from trunkline.build.finetune import hold_back, make_adapters, make_freezing, renew
 from trunkline.config import Recipe, load_recipe
 from trunkline.errors import ConfigError
 from trunkline.models.multitask import MultiTask
 from trunkline.tasks.catalog import Catalog
+from trunkline.training.freezing import sections
 
 
 @pytest.fixture
@@ -51,9 +53,45 @@ def test_lora_trains_heads_and_one_adapter_per_task(project: Path) -> None:
     assert all(pair.lora_A.shape[0] == 3 for task in cards for pair in adapters.of(task).values())
 
 
+def renewed_law(before: dict[str, torch.Tensor], net: MultiTask) -> bool:
+    """The top layer alone is drawn anew: matrices of the spread it says, biases 0, norms 1; all else keeps its bits."""
+    top = sections(net)["layers.1"]
+    now = dict(net.named_parameters())
+    drawn = [now[name] for name in top if now[name].ndim == 2]
+    flat = [now[name] for name in top if now[name].ndim == 1]
+    spread = torch.cat([value.flatten() for value in drawn]).std()
+    plain = all(torch.equal(value, torch.full_like(value, float(value[0]))) and value[0] in (0, 1) for value in flat)
+    still = all(torch.equal(now[name], before[name]) for name in before.keys() - top)
+    return bool(
+        0.015 < spread < 0.025
+        and plain
+        and still
+        and not any(torch.equal(now[name], before[name]) for name in top if now[name].ndim == 2)
+    )
+
+
+def test_top_layers_are_drawn_anew_and_nothing_else_is(project: Path) -> None:
+    net = laws.model()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    assert not renewed_law(before, net)
+    renew(load_recipe(project, ["finetune.fresh_layers=1"]), net.trunk)
+    assert renewed_law(before, net)
+    renew(load_recipe(project, ["finetune.fresh_layers=2"]), net.trunk)
+    assert not renewed_law(before, net)
+    with pytest.raises(ConfigError, match="mixout puts weights back to what a pretrained trunk had"):
+        hold_back(load_recipe(project, ["finetune.mixout=0.5"]), net.trunk)
+    with pytest.raises(ConfigError, match="3 layers are to be drawn anew, and the trunk has 2"):
+        renew(load_recipe(project, ["finetune.fresh_layers=3"]), net.trunk)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
+        ("finetune={kind: heads, fresh_layers: 1}", "'heads' would not train them"),
+        ("finetune={kind: bitfit, mixout: 0.5}", "'bitfit' would not train them"),
+        ("finetune.mixout=1", "finetune.mixout"),
         ("freeze=[layers.7]", "recipes/small.yaml|freeze.0"),
         ("finetune=lor", "full"),
         ("freeze=[{modules: trunk, until: 1.5}]", "freeze.0.until"),

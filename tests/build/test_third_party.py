@@ -1,4 +1,4 @@
-"""Others add parts without touching trunkline: a head from an installed package, a task from one YAML file."""
+"""Others add parts without touching trunkline: a head, a weighting from an installed package, a task from one YAML file."""
 
 from __future__ import annotations
 
@@ -35,6 +35,31 @@ from trunkline.data.encoding.classification import Classification
 class DeepClassification(Classification):
     pass
 """
+WEIGHTING = '''
+from trunkline.weighting.base import Weighting
+
+class Behind(Weighting):
+    """Twice the weight for the task whose loss was larger in the step before."""
+
+    def __init__(self, tasks, weights, *, times: float = 2.0) -> None:
+        super().__init__(tasks, weights)
+        self.times, self.behind = times, None
+
+    def coefficients(self):
+        found = self.weights.clone()
+        if self.behind is not None:
+            found[self.behind] *= self.times
+        return found
+
+    def observe(self, losses, present):
+        self.behind = int(losses.argmax())
+
+    def state(self):
+        return {"behind": self.behind}
+
+    def load_state(self, state):
+        self.behind = state["behind"]
+'''
 CARD = """
 name: deep_topic
 data: {format: jsonl, rows: ../topic/rows.jsonl, split: {by: text}}
@@ -59,11 +84,13 @@ def install(folder: Path) -> None:
     (package / "__init__.py").write_text("")
     (package / "head.py").write_text(HEAD)
     (package / "encoding.py").write_text(ENCODING)
+    (package / "weighting.py").write_text(WEIGHTING)
     info = folder / "acme_heads-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-heads\nVersion: 1.0\n")
     points = "[trunkline.heads]\ndeep_classification = acme_heads.head:Deep\n"
     points += "[trunkline.encodings]\ndeep_classification = acme_heads.encoding:DeepClassification\n"
+    points += "[trunkline.weightings]\nbehind = acme_heads.weighting:Behind\n"
     (info / "entry_points.txt").write_text(points)
 
 
@@ -73,7 +100,7 @@ def trunkline_with(site: Path, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=200)
 
 
-def test_a_head_of_another_package_is_listed_trained_saved_and_asked(tmp_path: Path) -> None:
+def test_a_head_and_a_weighting_of_another_package_are_listed_trained_saved_and_asked(tmp_path: Path) -> None:
     site = tmp_path / "site"
     install(site)
     recipe = write_project(tmp_path / "project")
@@ -81,13 +108,18 @@ def test_a_head_of_another_package_is_listed_trained_saved_and_asked(tmp_path: P
     card.parent.mkdir()
     card.write_text(CARD.lstrip())
     listed = json.loads(trunkline_with(site, "parts", "--json").stdout)
-    sources = {part["room"]: part["source"] for part in listed if part["name"] == "deep_classification"}
-    assert sources == {"heads": "acme-heads", "encodings": "acme-heads"}
-    trained = trunkline_with(
-        site, "train", str(recipe), "--in-process", "--json", "-s", "tasks=[topic, deep_topic]", "-s", "train.steps=4"
-    )
+    sources = {part["room"]: part["source"] for part in listed if part["name"] in ("deep_classification", "behind")}
+    assert sources == dict.fromkeys(("heads", "encodings", "weightings"), "acme-heads")
+    settings = ("tasks=[topic, deep_topic]", "train.steps=4", "weighting={kind: behind, times: 3}")
+    changes = [word for setting in settings for word in ("-s", setting)]
+    trained = trunkline_with(site, "train", str(recipe), "--in-process", "--json", *changes)
     assert trained.returncode == 0, trained.stderr
     result = json.loads(trained.stdout)
+    logged = [json.loads(line) for line in (Path(result["run"]) / "metrics.jsonl").read_text().splitlines()]
+    steps = {line["step"]: line for line in logged if "train/topic/loss" in line}
+    assert steps[1]["weight/topic"] == steps[1]["weight/deep_topic"] == 1.0
+    behind = max(("topic", "deep_topic"), key=lambda task: steps[1][f"train/{task}/loss"])
+    assert steps[2][f"weight/{behind}"] == 3.0 and sum(steps[2][f"weight/{task}"] for task in ("topic", "deep_topic")) == 4.0
     assert [row["task"] for row in result["tasks"]] == ["topic", "deep_topic"]
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "red river"}\n')

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import gram
 import laws
 import shared_rows
 import trunkline
@@ -18,6 +20,7 @@ from trunkline.build.assemble import Assembly, assemble
 from trunkline.build.prepare import prepare
 from trunkline.cli.app import main
 from trunkline.config import load_recipe
+from trunkline.registry import WEIGHTINGS
 
 Captured = pytest.CaptureFixture[str]
 
@@ -182,6 +185,36 @@ def test_a_weighting_that_tells_gradients_apart_by_rows_refuses_shared_ones(tmp_
     said = refused(recipe, 3, capsys)
     assert "weighting: weighting 'pcgrad' tells the tasks' gradients apart by their rows, and 'score' and" in said
     assert "Take a weighting that reads losses only" in said
+
+
+def test_exact_weights_of_tasks_that_share_rows_are_those_of_a_backward_per_task(
+    tmp_path: Path, one_rank: Ranks, two_ranks: Ranks
+) -> None:
+    recipe = write_project(tmp_path)
+    recipe.write_text(recipe.read_text() + "weighting: {kind: aligned_mtl, exact: true}\n")
+    for card in (tmp_path / "tasks").glob("*/card.yaml"):
+        card.write_text(
+            card.read_text().replace("pooling: mean}", "pooling: mean, dropout: 0.0}").replace("long]}", "long], dropout: 0.0}")
+        )
+    run = trunkline.train(recipe, in_process=True, overrides=["train.steps=2", "train.tokens_per_pass=256"]).run
+    (stack, losses) = one_rank(gram.stacked_of_run, str(run))[0]
+    tasks, ones = ["score", "topic", "tags"], torch.ones(3)
+
+    def weights(products: torch.Tensor) -> list[float]:
+        made = WEIGHTINGS.get("aligned_mtl")(tasks, ones)
+        made.see(products)
+        made.observe(losses, ones > 0)
+        return made.coefficients().tolist()
+
+    wanted = weights(stack @ stack.T)
+    logged = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert [logged[f"weight/{task}"] for task in tasks] == pytest.approx(wanted, rel=1e-3)
+    for ranks, stage, tokens, batches in ((one_rank, 0, 100, 3), (two_ranks, 2, 256, 1), (two_ranks, 2, 80, 2)):
+        for used, micro_batches in ranks(gram.weights_of_run, str(run), stage, tokens):
+            assert used == pytest.approx(wanted, rel=1e-3) and micro_batches == batches
+    # What flows back to a row's tokens is of all its tasks: given to each of them, it is told apart from the truth.
+    mixed = torch.stack([stack.sum(0)] * 3) + 0.1 * stack
+    assert weights(mixed @ mixed.T) != pytest.approx(wanted, rel=1e-2)
 
 
 def test_rows_set_aside_task_by_task_can_not_be_shared(tmp_path: Path, capsys: Captured) -> None:

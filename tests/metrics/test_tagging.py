@@ -46,3 +46,19 @@ def test_the_schemes_name_the_same_spans(first: str, second: str) -> None:
 def test_without_a_span_it_is_zero() -> None:
     assert compute(("O O", "O O")) == 0.0
     assert compute(("O O", "B-A O")) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_is_nervaluate_s_strict_f1_whatever_the_tags(seed: int) -> None:
+    from nervaluate import Evaluator
+
+    rng = np.random.default_rng(seed)
+    names = ["O", "B-A", "I-A", "B-B", "I-B", "I-C"]
+    rows = [rng.choice(names, (2, rng.integers(1, 12))) for _ in range(15)]
+    rows = [np.where(rng.random(row.shape) < [[0], [0.6]], row[0], row) for row in rows]
+    true, predicted = ([row[side].tolist() for row in rows] for side in (0, 1))
+    found = Evaluator(true, predicted, tags=["A", "B", "C"], loader="list").evaluate()["overall"]["strict"].f1
+    assert 0 < found < 1
+    assert compute(*((" ".join(one), " ".join(other)) for one, other in zip(true, predicted, strict=True))) == pytest.approx(
+        found
+    )

@@ -74,8 +74,8 @@ def test_attention_that_crosses_rows_is_rejected(monkeypatch: pytest.MonkeyPatch
     assert not torch.allclose(honest, gradient(trunk("bert"), [batch_of(texts())])[0], atol=100 * CLOSE)
 
 
-def test_a_local_window_is_honoured() -> None:
-    # ModernBERT's local layers see a few neighbours only: without the window its long rows come out otherwise.
+def test_modernbert_s_sliding_window_is_honoured() -> None:
+    # Its local layers see a few neighbours only: without the window long rows come out otherwise.
     narrow = trunk("modernbert")
     wide = trunk("modernbert")
     for layer in wide.encoder.layers:

@@ -37,6 +37,9 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         monkeypatch.setenv(name, str(tmp_path / name))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_RUN_ID", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
+    from wandb.sdk.data_types import _private
+
+    monkeypatch.setattr(_private.MEDIA_TMP, "name", str(tmp_path / "TMPDIR"))  # made once, in the first test's folder
     wandb.teardown()
     yield
     wandb.teardown()
@@ -314,3 +317,54 @@ def test_importing_the_monitor_does_not_import_wandb() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def pictures(folder: Path) -> tuple[list[dict], list[dict]]:
+    """The figures and the tables of the run, each with its step, in order."""
+    (files,) = folder.glob("wandb/offline-run-*/files")
+    found = [record["item"] for record in records(folder, "history")]
+    figures, tables = (
+        [
+            {"step": row["train/global_step"], **json.loads((files / row[f"{name}.path"]).read_text())}
+            for row in found
+            if f"{name}.path" in row
+        ]
+        for name in ("grad/heat_map", "grad/cosines")
+    )
+    return figures, tables
+
+
+def test_who_pulls_against_whom_is_a_heat_map_and_a_table_now_and_then_and_in_the_end(tmp_path: Path) -> None:
+    run = Wandb("trunkline", folder=tmp_path, run_id="r1")
+    for step in range(1, 11):
+        run.log(step, {"train/lr": 0.1, "grad/conflict": 0.5, "grad/cosine/a/b": -0.1 * step, "grad/cosine/a/c": 0.5})
+    run.close()
+    figures, tables = pictures(tmp_path)
+    assert [figure["step"] for figure in figures] == [table["step"] for table in tables] == [1, 2, 3, 4, 5, 7, 9, 10]
+    (cells,) = figures[-1]["data"]
+    assert (cells["type"], cells["x"], cells["y"], cells["zmin"], cells["zmax"]) == (
+        "heatmap",
+        ["a", "b", "c"],
+        ["a", "b", "c"],
+        -1,
+        1,
+    )
+    assert cells["z"] == [[1.0, -1.0, 0.5], [-1.0, 1.0, None], [0.5, None, 1.0]]
+    assert tables[-1]["columns"] == ["task", "a", "b", "c"] and tables[-1]["data"][0] == ["a", 1.0, -1.0, 0.5]
+
+
+def test_without_plotly_there_is_the_table_and_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    run = Wandb("trunkline", folder=tmp_path, run_id="r1")
+    with caplog.at_level(logging.WARNING):
+        for step in (1, 2, 3):
+            run.log(step, {"grad/cosine/a/b": 0.5})
+    run.close()
+    figures, tables = pictures(tmp_path)
+    assert not figures and [table["step"] for table in tables] == [1, 2, 3]
+    assert [record.message for record in caplog.records if record.name == "trunkline.monitor.wandb"] == [
+        "W&B has the table grad/cosines without its heat map: MissingExtra: package 'plotly' is not installed. "
+        "Run: pip install 'trunkline[plots]'."
+    ]

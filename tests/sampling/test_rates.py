@@ -44,6 +44,13 @@ def test_a_temperature_or_cap_out_of_range_is_refused(settings: dict[str, float]
         SAMPLERS.get("temperature")(SIZES, HORIZON, **settings).check()
 
 
+def test_a_cap_that_no_task_reaches_is_refused_once_sizes_are_known() -> None:
+    largest = max(SIZES.values())
+    SAMPLERS.get("temperature")(SIZES, HORIZON, cap=largest).check()
+    with pytest.raises(ConfigError, match=rf"sampling\.cap is above every task's size, found {largest + 1}"):
+        SAMPLERS.get("temperature")(SIZES, HORIZON, cap=largest + 1).check()
+
+
 def test_shares_of_rows_follow_the_rates_whatever_the_groups() -> None:
     rates = {"single": 3.0, "grouped": 1.0}
     sampler = SAMPLERS.get("explicit")({"single": 5000, "grouped": 5000}, HORIZON, rates=rates)

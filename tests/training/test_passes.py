@@ -22,7 +22,7 @@ from trunkline.training.perturbation import Rows, Shift
 from trunkline.training.step import keyed
 
 KINDS = sorted(moved.SETTINGS)
-STILL = {"fgm": {"epsilon": 0}, "pgd": {"epsilon": 0}, "freelb": {"epsilon": 0, "steps": 2}, "smart": {"epsilon": 0}}
+STILL = {"fgm": {"epsilon": 0}, "pgd": {"epsilon": 0}, "freelb": {"epsilon": 0, "steps": 2}, "smart": {"epsilon": 0}, "rdrop": {}}
 CLOSE = 1e-5  # a direction is a quotient of small numbers: it shows the rounding of the gradient ten times larger
 FEW = [("fgm", 1), ("pgd", 3), ("freelb", 2), ("smart", 3)]
 SHARDED = [
@@ -90,6 +90,13 @@ def test_smart_s_gradient_goes_through_both_sides(alone: dict[str, moved.Moved],
     expected = moved.smart_by_autograd(noise, epsilon=settings["epsilon"], alpha=settings["alpha"], weight=settings["weight"])
     assert laws.furthest(alone["smart"].gradient, expected) < CLOSE
     assert laws.furthest(expected, plain) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("fault", ["", "the same dropout twice"])
+def test_r_drop_s_gradient_is_that_of_two_draws_and_goes_through_both_sides(one_rank: Ranks, fault: str) -> None:
+    (found,) = one_rank(moved.step, "rdrop", {"weight": 2.0}, dropout=0.2, fault=fault)
+    expected = moved.rdrop_by_autograd(weight=2.0, dropout=0.2)
+    assert (laws.furthest(found.gradient, expected) < CLOSE) == (not fault)
 
 
 def test_with_dropout_all_passes_of_a_micro_batch_draw_the_same(one_rank: Ranks) -> None:

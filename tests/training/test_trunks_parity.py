@@ -14,14 +14,16 @@ EVERY = pytest.mark.parametrize("kind", sorted(laws.TRUNK_SETTINGS))
 
 
 def test_every_trunk_is_here() -> None:
-    assert laws.TRUNK_SETTINGS.keys() == TRUNKS.keys()
+    assert {kind.partition(", ")[0] for kind in laws.TRUNK_SETTINGS} == TRUNKS.keys()
 
 
 def expected(kind: str) -> dict[str, object]:
     return laws.reference(laws.stream().next_step(1), clip=None, net=laws.model(kind=kind))
 
 
-@pytest.mark.parametrize(("kind", "stage"), [*((kind, 1) for kind in sorted(TRUNKS)), ("lstm", 3), ("bilm", 3), ("static", 0)])
+@pytest.mark.parametrize(
+    ("kind", "stage"), [*((kind, 1) for kind in sorted(laws.TRUNK_SETTINGS)), ("lstm", 3), ("bilm", 3), ("static", 0)]
+)
 def test_two_ranks_give_the_gradient_of_one_plain_pass_the_same_words_dropped(two_ranks: Ranks, kind: str, stage: int) -> None:
     first, second = two_ranks(laws.train, 1, stage=stage, tokens_per_pass=80, clip=None, kind=kind)
     wanted = expected(kind)

@@ -63,6 +63,10 @@ def test_mix_runs_proxies_once_and_writes_a_recipe_that_loads(tmp_path: Path, ca
     written = load_recipe(found["recipe"])
     assert written.sampling.kind == "explicit" and written.sampling.arguments["rates"] == found["rates"]
     assert found["low"] <= found["high"] and len(found["trials"]) == 4
+    assert {use.task: use.weight for use in written.tasks} == found["weights"]
+    assert sum(found["weights"].values()) == pytest.approx(2) and found["trials"][0][1] == {"topic": 1.0, "tags": 1.0}
+    tried = sorted((tmp_path / ".trunkline" / "mix").glob("*/003/*/recipe.yaml"))
+    assert {use.task: use.weight for use in load_recipe(tried[0]).tasks} == found["trials"][3][1] != found["trials"][0][1]
     runs = sorted((tmp_path / ".trunkline" / "mix").glob("*/*/*/result.json"))
     assert main(["mix", *words]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +13,21 @@ import torch
 
 import phased
 import trunkline
+from extended import OLD, answers, extend, hashes, model_of, same_answers
 from ranks import Ranks
-from small_project import write_project
 from trunkline import checkpoint, durable
 from trunkline.build.prepare import prepare
 from trunkline.build.start import Parent
 from trunkline.cli.app import main
 from trunkline.config import load_recipe
 from trunkline.continual import expand
-from trunkline.launch import worker
+from trunkline.launch.restored import by_name
+from trunkline.tasks.catalog import Catalog
 from trunkline.training.freezing import Freezing
 from trunkline.workflows.extend import Job, write_recipe
+from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line
 from trunkline.workflows.strategies import Settings, parsed, planned
-
-OLD = ["topic", "score", "tags"]
-ROWS = ["river stone light", "old house", "warm bread paper wind glass"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project of a finished run of three tasks. Only to be read."""
-    recipe = write_project(tmp_path_factory.mktemp("extend"))
-    trunkline.train(recipe, in_process=True, overrides=[f"tasks=[{', '.join(OLD)}]", "train.steps=12"])
-    return recipe.parent.parent
-
-
-@pytest.fixture
-def project(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "project"))
-
-
-def model_of(project: Path) -> Path:
-    return next(project.glob("outputs/small-*/model"))
-
-
-def answers(model: Path) -> dict[str, Any]:
-    opened = trunkline.load(model)
-    scores = {name: opened.scores(name, ROWS) for name in ("topic", "score")}
-    return {**scores, "tags": opened.predict("tags", [{"words": row.split()} for row in ROWS])}
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def extend(project: Path, *arguments: str) -> int:
-    return main(["extend", str(model_of(project)), "--in-process", "--steps", "6", *arguments])
-
-
-def same_answers(a: Path, b: Path) -> bool:
-    one, two = answers(a), answers(b)
-    return one["tags"] == two["tags"] and all((one[name] == two[name]).all() for name in ("topic", "score"))
-
 
 # --- before the first step
 
@@ -90,7 +49,7 @@ def untouched_law(project: Path, run: Path) -> bool:
     """P8 before the first step: tokenizer, old parameters, moments and step counts are the old run's, bit for bit."""
     restored, _ = checkpoint.newest(model_of(project).parent / "checkpoints")
     assert restored is not None
-    before, after = worker._by_name(restored.tensors), phased.state(run, 0)
+    before, after = by_name(restored.tensors), phased.state(run, 0)
     same = all(name in after and after[name].keys() == entry.keys() for name, entry in before.items()) and all(
         torch.equal(after[name][key], value) for name, entry in before.items() for key, value in entry.items()
     )
@@ -138,6 +97,25 @@ def test_labels_that_grow_keep_the_old_rows(project: Path, labels: str) -> None:
         old = restored.tensors[f"param/{name}"]
         assert torch.equal(after[name]["param"][[names.index("water"), names.index("land")]], old)
         assert after[name]["param"].shape[0] == 3 and "step" not in after[name]
+
+
+def renewed_law(project: Path, run: Path) -> bool:
+    """The one layer is drawn anew and counts its own steps; all else old stays bit for bit, with its moments."""
+    restored, _ = checkpoint.newest(model_of(project).parent / "checkpoints")
+    assert restored is not None
+    before, after = by_name(restored.tensors), phased.state(run, 0)
+    layer = {name for name in before if ".layer.0." in name}
+    fresh = all(set(after[name]) == {"param"} for name in layer)
+    moved = any(not torch.equal(after[name]["param"], before[name]["param"]) for name in layer)
+    still = all(torch.equal(after[name]["exp_avg"], before[name]["exp_avg"]) for name in before.keys() - layer)
+    return bool(layer) and fresh and moved and still
+
+
+def test_a_run_on_a_trained_model_may_draw_its_top_layers_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("finetune={kind: full, fresh_layers: 1}",)
+    assert renewed_law(project, started(project, overrides=asked))
+    monkeypatch.setattr("trunkline.build.start.renewed", lambda *_: set())
+    assert not renewed_law(project, started(project, overrides=asked, name="kept"))
 
 
 # --- through training
@@ -217,6 +195,7 @@ def test_replay_keeps_the_promise_or_the_old_model_stays_current(project: Path, 
         (["--task", "answer", "--strategy", "isolat"], 2, "Did you mean 'isolate'"),
         (["--task", "answer", "--strategy", "isolate+replay"], 2, "stands alone"),
         (["--task", "answer", "-s", "trunk={kind: transformer, hidden_size: 32, layers: 1, heads: 2}"], 5, "another trunk"),
+        (["--task", "answer", "-s", "tokenizer={kind: wordpiece, vocab_size: 90}"], 3, "the model brings its own tokenizer"),
         (["--task", "answer", "-s", "optm.lr=1"], 3, "optm"),
     ],
 )
@@ -288,13 +267,6 @@ def test_a_promotion_killed_anywhere_leaves_a_whole_current_model(
 # --- holding the trunk
 
 
-@pytest.fixture(scope="module")
-def two_ranks() -> Iterator[Ranks]:
-    ranks = Ranks(2)
-    yield ranks
-    ranks.close()
-
-
 def test_an_anchored_trunk_is_held_alike_at_every_zero_stage_and_its_start_lies_in_the_checkpoint(
     project: Path, two_ranks: Ranks
 ) -> None:
@@ -328,3 +300,26 @@ def test_distill_holds_the_old_heads_still_and_the_old_answers_closer_than_train
         assert all(hashes(new)[name] == before[name] for name in kept)
         moved[strategy] = float(np.abs(answers(new)["topic"] - old["topic"]).mean())
     assert moved["distill"] < moved["anchor"]
+
+
+def test_distilling_on_two_ranks_ends_where_one_rank_does(project: Path, two_ranks: Ranks, one_rank: Ranks) -> None:
+    """One trunk, held by what the old model says, whoever reads which rows."""
+    model, tasks = model_of(project), project / "tasks"
+    own = project / ".trunkline" / "extend" / "distilled"
+    held = lessons(model, Catalog([tasks]), ["answer"], own / "lessons", lambda _: None)
+    plan = planned(["distill"], ["answer"], OLD, Settings(), held)
+    manifest = json.loads((model / "manifest.json").read_text())
+    recipe = write_recipe(model, manifest, tasks, plan, Job(model, ["answer"], "distill"), own)
+    ends = {}
+    for name, ranks, overrides in [
+        ("one", one_rank, ()),
+        ("two", two_ranks, ()),
+        ("loose", one_rank, ("sampling=proportional",)),
+    ]:
+        run = project / name
+        run.mkdir()
+        prepare(load_recipe(recipe, ("train.steps=4", *overrides)), run, project / ".trunkline" / "store", lambda _: None)
+        ranks(phased.on_rank, str(run), timeout_s=300)
+        ends[name] = {key: entry["param"] for key, entry in phased.state(run, 4).items()}
+    assert all(torch.allclose(ends["one"][name], ends["two"][name], atol=1e-5) for name in ends["one"])
+    assert not all(torch.allclose(ends["one"][name], ends["loose"][name], atol=1e-5) for name in ends["one"])

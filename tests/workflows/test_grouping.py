@@ -61,20 +61,40 @@ def test_a_curve_is_found_again_from_eight_points() -> None:
     assert np.abs(error(found, between) - error(true, between)).max() < 0.03
 
 
+PLANNED = [Planned(name, rows, 10.0, 0, 0, 0, 0, 0) for name, rows in (("a", 500), ("b", 100), ("c", 300))]
+CURVES = [np.array([8.0, 0.6, 0.1, 1.0, 0.0]), np.array([1.5, 0.6, 0.1, 1.0, 0.0]), np.array([6.0, 0.9, 0.1, 1.0, 0.0])]
+
+
+def skill(points: np.ndarray, weighed: float | None = None) -> np.ndarray:
+    """Of each task at shares [.., 2, T]; weighed: how much weight counts beside rows."""
+    curves = CURVES if weighed is None else [np.append(curve, weighed) for curve in CURVES]
+    both = [(points[..., 0, task], None if weighed is None else points[..., 1, task]) for task in range(3)]
+    return np.stack([1 - error(curve, *own) for curve, own in zip(curves, both, strict=True)], -1)
+
+
 def test_the_rates_that_are_recommended_are_near_the_best_and_beat_even_ones() -> None:
-    curves = [np.array([8.0, 0.6, 0.1, 1.0, 0.0]), np.array([1.5, 0.6, 0.1, 1.0, 0.0]), np.array([6.0, 0.9, 0.1, 1.0, 0.0])]
-    planned = [Planned(name, rows, 10.0, 0, 0, 0, 0, 0) for name, rows in (("a", 500), ("b", 100), ("c", 300))]
-
-    def skill(shares: np.ndarray) -> np.ndarray:
-        return np.stack([1 - error(curve, shares[..., task]) for task, curve in enumerate(curves)], -1)
-
-    tried = points(planned, 12, seed=1)
-    assert tried[0] == pytest.approx(np.array([500, 100, 300]) / 900, abs=0.02) and tried[1] == pytest.approx([1 / 3] * 3)
-    assert tried.sum(1) == pytest.approx(1) and tried.min() >= 0.02
+    tried = points(PLANNED, np.ones(3), 12, seed=1, over="rates")
+    assert tried[0, 0] == pytest.approx(np.array([500, 100, 300]) / 900, abs=0.02) and tried[1, 0] == pytest.approx([1 / 3] * 3)
+    assert tried.sum(2) == pytest.approx(1) and tried[:, 0].min() >= 0.02 and tried[:, 1] == pytest.approx(1 / 3)
     best, score, (low, high), even = recommend(tried, skill(tried), [0, 1, 2], seed=1)
-    grid = np.random.default_rng(0).dirichlet([1, 1, 1], 5000)
+    assert best[1] == pytest.approx([1 / 3] * 3)
+    grid = np.stack([np.random.default_rng(0).dirichlet([1, 1, 1], 5000)] * 2, 1)
     assert skill(best).mean() > skill(grid).mean(-1).max() - 0.02
     assert low - 0.02 <= skill(best).mean() <= high + 0.02 and score > even
-    assert skill(best).mean() > skill(np.full(3, 1 / 3)).mean()
+    assert skill(best).mean() > skill(np.full((2, 3), 1 / 3)).mean()
     shuffled = skill(tried)[np.random.default_rng(3).permutation(12)]
     assert skill(recommend(tried, shuffled, [0, 1, 2], seed=1)[0]).mean() < skill(best).mean()
+
+
+def test_weights_that_count_are_recommended_and_weights_that_do_not_vary_are_left() -> None:
+    stated = np.array([2.0, 1.0, 1.0])
+    tried = points(PLANNED, stated, 16, seed=2, over="weights")
+    assert np.ptp(tried[:, 0], axis=0) == pytest.approx(0) and tried[:2, 1] == pytest.approx(np.array([[0.5, 0.25, 0.25]] * 2))
+    factors = tried[:, 1] / stated
+    assert (factors.max(1) / factors.min(1) <= 16).all()
+    best, score, _, even = recommend(tried, skill(tried, weighed=0.8), [0, 1, 2], seed=1)
+    assert best[0] == pytest.approx(tried[0, 0])
+    assert skill(best, 0.8).mean() > skill(tried[0], 0.8).mean() and score > even
+    assert skill(best, 0.8).mean() >= np.quantile(skill(tried, 0.8).mean(-1), 0.9)
+    both = points(PLANNED, stated, 16, seed=2)
+    assert np.ptp(both[:, 0], axis=0).min() > 0.1 and np.ptp(both[:, 1], axis=0).min() > 0.1

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.finetune import make_adapters, rehearsed
+from trunkline.build.finetune import hold_back, make_adapters, rehearsed, renew
 from trunkline.build.memory import fitted
 from trunkline.build.mixing import make_stream, make_weighting
 from trunkline.build.optimization import make_optimizer, make_passes
@@ -145,6 +145,8 @@ def make_model(recipe: Recipe, cards: Mapping[str, Card], encodings: Mapping[str
                 f"{trunk.one_way} Or leave the task out.",
                 where=recipe.where("trunk"),
             )
+    renew(recipe, trunk)
+    hold_back(recipe, trunk)
     return MultiTask(trunk, make_heads(cards, trunk, encodings), make_adapters(recipe, cards, trunk))
 
 

@@ -14,6 +14,7 @@ from trunkline.data.packing import Table
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk
 from trunkline.models.lora import Adapters, LoRA
+from trunkline.models.mixout import mix_out
 from trunkline.models.multitask import MultiTask
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
@@ -27,8 +28,10 @@ def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
     ]
     where = recipe.where("finetune")
     kind = recipe.finetune.kind
-    if kind in ("heads", "lora"):
+    if kind in ("heads", "lora", "fuse"):
         rules.append(Rule("trunk", None, where))
+        mixed = {other for lora in (model.adapters.wanted if model.adapters else {}).values() for other in lora.of}
+        rules += [Rule(f"adapters.{name}", None, where) for name in sorted(mixed)]
     elif kind == "bitfit":
         # Source: Ben Zaken et al., arXiv:2106.10199: the biases of the whole encoder, and the head.
         trunk = sections(model)["trunk"]
@@ -39,15 +42,53 @@ def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
     return Freezing(model, rules, recipe.train.steps)
 
 
-def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Adapters | None:
-    """Each task's own low-rank change of the trunk: with `finetune: lora`, and where the model it starts from has one.
+def hold_back(recipe: Recipe, trunk: Trunk) -> None:
+    """Mixout where the recipe asks for it. Raises ConfigError for a trunk that was not trained before, or has no such layers."""
+    share = recipe.finetune.mixout
+    if share and ("pretrained" not in recipe.trunk.arguments or not trunk.adaptable):
+        raise ConfigError(
+            "mixout puts weights back to what a pretrained trunk had, in its linear layers. Take a packed transformer with "
+            "trunk.pretrained, or leave it out.",
+            where=recipe.where("finetune", "mixout"),
+        )
+    if share:
+        mix_out(trunk.adaptable.values(), share)
 
-    Raises ConfigError where that can not be.
+
+def renew(recipe: Recipe, trunk: Trunk) -> None:
+    """Draws the top layers anew where the recipe asks for it. Raises ConfigError if the trunk has not as many."""
+    count = recipe.finetune.fresh_layers
+    if count > len(trunk.blocks):
+        raise ConfigError(
+            f"{count} layers are to be drawn anew, and the trunk has {len(trunk.blocks)}.",
+            where=recipe.where("finetune", "fresh_layers"),
+        )
+    if count:
+        trunk.renew(count)
+
+
+def renewed(recipe: Recipe, model: MultiTask) -> set[str]:
+    """The parameters that are as they were drawn, though the model the run starts from has them."""
+    known, count = sections(model), len(model.trunk.blocks)
+    return set().union(*(known[f"layers.{number}"] for number in range(count - recipe.finetune.fresh_layers, count)))
+
+
+def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Adapters | None:
+    """Each task's own low-rank change of the trunk: with `finetune: lora` or `fuse`, and where the model it starts from has one.
+
+    Those that a task mixes come with it, whether their tasks are in the run or not. Raises ConfigError where that can not be.
     """
-    wanted = {name: lora for name, lora in _known(recipe).items() if name in cards}
-    if recipe.finetune.kind != "lora":
+    known = _known(recipe)
+    kind, where = recipe.finetune.kind, recipe.where("finetune")
+    if kind == "fuse" and not known:
+        raise ConfigError(
+            "fuse mixes what the tasks of a trained model change in its trunk, and no task here has a LoRA. Give `start` a model "
+            "whose tasks have one, or take lora.",
+            where=where,
+        )
+    wanted = _with_mixed({name: lora for name, lora in known.items() if name in cards or kind == "fuse"}, known)
+    if kind not in ("lora", "fuse"):
         return Adapters(trunk.adaptable, wanted) if wanted else None
-    where = recipe.where("finetune")
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if guest is not None:
         raise ConfigError(
@@ -61,8 +102,16 @@ def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Ad
             "transformer, or heads.",
             where=where,
         )
-    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha)
-    return Adapters(trunk.adaptable, {name: wanted.get(name, own) for name in cards})
+    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha, tuple(known) if kind == "fuse" else ())
+    return Adapters(trunk.adaptable, {**wanted, **{name: wanted.get(name, own) for name in cards}})
+
+
+def _with_mixed(wanted: Mapping[str, LoRA], known: Mapping[str, LoRA]) -> dict[str, LoRA]:
+    """With those that these mix, and what those mix."""
+    found = dict(wanted)
+    for lora in wanted.values():
+        found |= _with_mixed({name: known[name] for name in lora.of if name not in found}, known)
+    return found
 
 
 def loras(manifest: Mapping[str, Any]) -> dict[str, LoRA]:

@@ -4,7 +4,8 @@ model/
     manifest.json            tasks, card fingerprints, metrics, lineage, size and SHA-256 of every other file
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
     heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets;
-                             adapter_model.safetensors and adapter_config.json (peft's) where it has a LoRA;
+                             adapter_model.safetensors and adapter_config.json (peft's) where it has a LoRA, fusion.safetensors
+                             where it mixes others' in;
                              of a task that uses another's head the card alone
     README.md                what it is, for people
 """
@@ -23,6 +24,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from trunkline import durable
 from trunkline.build.assemble import Assembly
 from trunkline.build.finetune import loras
 from trunkline.build.sharing import targets_beside
@@ -41,7 +43,7 @@ from trunkline.tasks.plugin import load_plugin
 from trunkline.tasks.sharing import joined
 
 SCHEMA_VERSION = 1
-ADAPTER = "adapter_model.safetensors"
+ADAPTER, FUSION = "adapter_model.safetensors", "fusion.safetensors"
 
 
 def write_model(
@@ -76,7 +78,7 @@ def write_model(
             _save_adapter(place, built.model.adapters, name)
     described = {name: _described(name, card, built) for name, card in cards.items()}
     joint = joined(cards)
-    if start is not None:
+    if start is not None and start.others:
         described, joint, results = _with_old(built.recipe.beside(start.model), temporary, described, joint, results)
     (temporary / "README.md").write_text(_readme(built, results, lineage), encoding="utf-8")
     manifest = {
@@ -93,8 +95,10 @@ def write_model(
         "files": {str(path.relative_to(temporary)): file_entry(path) for path in sorted(temporary.rglob("*")) if path.is_file()},
     }
     (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    durable.crash_point("model.before_rename")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+    durable.crash_point("model.after_rename")
 
 
 def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
@@ -130,6 +134,8 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
 
 def _save_adapter(place: Path, adapters: Adapters, task: str) -> None:
     (place / ADAPTER).write_bytes(safetensors.torch.save(adapters.saved(task)))
+    if mix := adapters.fusion(task):
+        (place / FUSION).write_bytes(safetensors.torch.save(mix))
     (place / "adapter_config.json").write_text(json.dumps(adapters.configuration(task), indent=1), encoding="utf-8")
 
 
@@ -138,12 +144,13 @@ def _open_adapters(folder: Path, trunk: Trunk, manifest: Mapping[str, Any]) -> A
     if not wanted:
         return None
     adapters = Adapters(trunk.adaptable, wanted)
-    for task in wanted:
+    for task, lora in wanted.items():
         place = folder / "heads" / task
         try:
-            adapters.open(task, safetensors.torch.load_file(place / ADAPTER))
+            mix = safetensors.torch.load_file(place / FUSION) if lora.of else {}
+            adapters.open(task, {**safetensors.torch.load_file(place / ADAPTER), **mix})
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise IntegrityError(f"{ADAPTER} does not fit the trunk: {error}.", where=str(place)) from error
+            raise IntegrityError(f"the adapter does not fit the trunk: {error}.", where=str(place)) from error
     return adapters
 
 

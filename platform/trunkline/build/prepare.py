@@ -35,7 +35,7 @@ from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.document.reader import shown
-from trunkline.errors import ConfigError, DataError, Problems, TrunklineError
+from trunkline.errors import ConfigError, DataError, Problems, TrunklineError, UsageError
 from trunkline.losses.base import Loss
 from trunkline.models.base import Primed
 from trunkline.models.multitask import MultiTask
@@ -103,6 +103,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     Raises ConfigError or DataError before anything of the run is written. prepared.json comes last: with it the run can start.
     """
     assert recipe.path is not None
+    if recipe.stages:
+        raise UsageError("this recipe has stages, which `trunkline train` runs one after another.", where=recipe.where("stages"))
     check_recipe(recipe)
     catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
     cards = load_cards(recipe, catalog)

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 
 from trunkline import checkpoint
+from trunkline.build.finetune import renewed
 from trunkline.build.fisher import fisher
 from trunkline.build.model import load_model, read_manifest
-from trunkline.config import Recipe
+from trunkline.config import DEFAULT_KINDS, Recipe
 from trunkline.continual.expand import Entries, Growth, expanded
 from trunkline.continual.penalties import ANCHOR, FISHER
 from trunkline.data.encoding.base import shorten
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.document import reader
+from trunkline.document.schema import Part
 from trunkline.errors import ConfigError, IntegrityError, Problems
 from trunkline.models.multitask import MultiTask, owner
 from trunkline.predict import Model
@@ -52,7 +55,15 @@ class Parent:
         return load_model(self.folder, self.catalog)
 
     def tokenizer(self, recipe: Recipe) -> Tokenizer:
-        """The model's own: a tokenizer is never trained again under a trained trunk."""
+        """The model's own: none is ever trained again under a trained trunk. Raises ConfigError where another is asked for."""
+        known = self.manifest.get("recipe")
+        mine = reader.parse(known, "manifest.json: recipe").data.get("tokenizer") if known else None
+        asked = recipe.tokenizer.model_dump()
+        if mine is not None and asked not in (mine, Part(kind=DEFAULT_KINDS["tokenizer"]).model_dump()):
+            raise ConfigError(
+                f"the model brings its own tokenizer, {shorten(mine)}, found {shorten(asked)}. Leave the tokenizer out.",
+                where=recipe.where("tokenizer"),
+            )
         return Tokenizer.load(self.folder / "trunk", max_length=recipe.train.max_length, truncate=recipe.train.truncate)
 
     def card(self, task: str) -> Card:
@@ -82,6 +93,8 @@ class Parent:
         assert start is not None
         trained = {**dict(self.model.network.named_parameters()), **self._lent(cards)}
         found = expanded(model, trained, self._moments(trained) if start.moments else {}, self.growths(cards))
+        for name in renewed(recipe, model):
+            found[name] = {"param": dict(model.named_parameters())[name].detach().clone()}
         if start.anchor is not None:
             matter = fisher(self.model, self.catalog, start.fisher, recipe.seed, store, say) if start.fisher else {}
             for name, entry in found.items():

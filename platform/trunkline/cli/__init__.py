@@ -3,7 +3,8 @@
 COMMANDS = {
     "init": "init",
     "train": "run",
-    "evaluate": "run",
+    "evaluate": "evaluate",
+    "export": "export",
     "plan": "plan",
     "submit": "jobs",
     "jobs": "jobs",
@@ -15,6 +16,7 @@ COMMANDS = {
     "affinity": "mixing",
     "mix": "mixing",
     "predict": "run",
+    "report": "report",
     "extend": "extend",
     "refresh": "extend",
     "remove": "models",

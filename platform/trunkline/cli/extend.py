@@ -25,7 +25,7 @@ def extend(
     model: Model,
     task: Annotated[list[str], typer.Option("--task", help="A task to add, from the catalog.", show_default=False)],
     strategy: Annotated[
-        str, typer.Option("--strategy", help="isolate, replay, anchor, distill or full; replay+anchor.")
+        str, typer.Option("--strategy", help="isolate, fuse, replay, anchor, distill or full; replay+anchor.")
     ] = "isolate",
     protect: Annotated[str, typer.Option("--protect", help="task:points, how much an old task may lose.")] = "*:-1.0",
     steps: Annotated[int | None, typer.Option("--steps", help="By default 15 % of its own.", show_default=False, min=1)] = None,
@@ -36,7 +36,7 @@ def extend(
         float, typer.Option("--share", help="replay: share of rows drawn from old tasks.", min=0.01, max=0.99)
     ] = 0.3,
     rehearse: Annotated[int | None, typer.Option("--rehearse", help="replay: rows kept of each old task.", min=1)] = None,
-    rank: Annotated[int, typer.Option("--rank", help="isolate: rank of the LoRA; 0 is the head alone.", min=0)] = 8,
+    rank: Annotated[int, typer.Option("--rank", help="isolate, fuse: rank of the LoRA; 0 is the head alone.", min=0)] = 8,
     anchor: Annotated[float, typer.Option("--anchor", help="anchor: share of the way back, each step.", min=0, max=1)] = 0.01,
     fisher: Annotated[int | None, typer.Option("--fisher", help="anchor: rows per old task for EWC.", min=1)] = None,
     split: Annotated[str, typer.Option("--split", help="The rows old tasks are judged on.")] = "validation",

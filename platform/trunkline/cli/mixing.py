@@ -1,9 +1,9 @@
-"""`trunkline baseline`, `affinity`, `mix`: what tasks reach alone, who helps whom, and which rates to train at."""
+"""`trunkline baseline`, `affinity`, `mix`: what tasks reach alone, who helps whom, and which rates and weights to train at."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -89,6 +89,9 @@ def mix(
     override: Overrides = None,
     trials: Annotated[int, typer.Option("--trials", help="How many proxy runs.")] = 12,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of a proxy run.")] = 200,
+    over: Annotated[
+        Literal["both", "rates", "weights"], typer.Option("--over", help="What the proxies vary: rates, weights or both.")
+    ] = "both",
     to: Annotated[
         Path | None,
         typer.Option("--to", help="The recipe to write; by default <recipe>-mixed.yaml beside it.", show_default=False),
@@ -96,18 +99,18 @@ def mix(
     in_process: InProcess = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find rates by short proxy runs and write a recipe with them."""
+    """Find rates and weights by short proxy runs and write a recipe with them."""
     from trunkline.errors import UsageError
     from trunkline.workflows.mix import mix as run
 
     place = to or recipe.with_name(f"{recipe.stem}-mixed.yaml")
     if place.exists():
         raise UsageError("is there already. Name another with --to.", where=str(place))
-    found, mixed = run(recipe, override or [], trials=trials, steps=steps, in_process=in_process, say=note)
+    found, mixed = run(recipe, override or [], trials=trials, steps=steps, over=over, in_process=in_process, say=note)
     place.write_text(mixed.render(), encoding="utf-8")
     if as_json:
         json_data({**vars(found), "recipe": str(place)})
         return
-    table(("task", "rate"), [(task, f"{rate:.3f}") for task, rate in found.rates.items()])
+    table(("task", "rate", "weight"), [(t, f"{rate:.3f}", f"{found.weights[t]:.3f}") for t, rate in found.rates.items()])
     data(f"\npredicted mean skill {found.score:.3f} ({found.low:.3f} to {found.high:.3f}), {found.even:.3f} at even rates")
     data(f"written to {place}; validate it with a run of full length")

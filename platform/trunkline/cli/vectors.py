@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli.output import AsJson, data, help_if_alone, json_data, note
+from trunkline.cli.output import AsJson, data, help_if_alone, json_data, note, table
 from trunkline.errors import UsageError
 
 Texts = Annotated[list[Path], typer.Argument(help="UTF-8 text; a line is a sentence, words stand between spaces.")]
@@ -15,9 +15,10 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Where the vectors go, in
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(rich_markup_mode=None, help="Train static word vectors.")
+    group = typer.Typer(rich_markup_mode=None, help="Train static word vectors, or look at them.")
     group.callback(invoke_without_command=True)(help_if_alone)
     group.command("train")(train)
+    group.command("pca")(pca)
     app.add_typer(group, name="vectors")
 
 
@@ -50,6 +51,37 @@ def train(
         json_data({"path": str(out), "method": method, "words": len(vectors.words), "dim": vectors.values.shape[1]})
     else:
         data(str(out))
+
+
+def pca(
+    source: Annotated[Path, typer.Argument(help="A file of word vectors, or a model folder, whose word table is looked at.")],
+    words: Annotated[Path | None, typer.Option("--words", help="The words of an .npy.")] = None,
+    width: Annotated[list[int] | None, typer.Option("--width", help="Again for each; by default halvings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How much of the vectors' variance the best so many directions keep: what a narrower table can hold at most."""
+    from trunkline.vectors.pca import halvings, kept_variance
+
+    values = _values(source, words)
+    kept = kept_variance(values, width or halvings(values.shape[1]))
+    if as_json:
+        json_data({"vectors": len(values), "dim": values.shape[1], "kept": {str(size): share for size, share in kept.items()}})
+    else:
+        note(f"{len(values):,} vectors of {values.shape[1]} entries")
+        table(("width", "variance kept"), [(size, f"{share:.1%}") for size, share in kept.items()])
+
+
+def _values(source: Path, words: Path | None) -> Any:
+    """The vectors of a file or of a model's word table [V, E]."""
+    if source.is_dir():
+        from trunkline import load
+
+        if words is not None:
+            raise UsageError("a model folder has its words itself. Leave it out.", where="--words")
+        return next(load(source).network.trunk.embeddings.parameters()).detach().numpy()
+    from trunkline.models.vectors import read_vectors
+
+    return read_vectors(source, None, words).values
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -23,7 +23,7 @@ class Judge:
     """Measures every task on the first rows of its validation split; remembers the latest figures and the best step.
 
     gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved; best_tasks: the same
-    for each task, by its own skill.
+    for each task, by its own skill. top, stale: the best score evaluated, and evaluations since that did not pass it.
     """
 
     def __init__(self, built: Assembly, *, rank: int, world: int, gather: Callable[[Any], list[Any]]) -> None:
@@ -33,6 +33,7 @@ class Judge:
         self.latest: dict[str, float] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.step = 0
+        self.top, self.stale = LOWEST, 0
 
     @functools.cached_property
     def baselines(self) -> dict[str, dict[str, float]]:
@@ -64,7 +65,19 @@ class Judge:
         # Ranks add up in orders of their own; what samplers decide from must be equal to the last bit.
         self.verdicts = self.gather(verdicts)[0]
         self.latest, self.step = figures, step
+        # By rank 0's figures, as verdicts are.
+        score = sum(verdict.skill for verdict in self.verdicts.values()) / len(self.verdicts) if self.verdicts else LOWEST
+        self.top, self.stale = (score, 0) if score > self.top else (self.top, self.stale + 1)
         return figures
+
+    def enough(self) -> bool:
+        """Whether as many evaluations as the recipe's patience brought no new best."""
+        patience = self.built.recipe.train.patience
+        return patience is not None and self.stale >= patience
+
+    def better(self) -> bool:
+        """Whether what was just evaluated is the best so far and the model is to be that one's."""
+        return self.built.recipe.train.restore_best and self.stale == 0
 
     def best_with(self, step: int) -> dict[str, float]:
         """What `best` is once a checkpoint of this step stands: this one if it was just measured so."""
@@ -81,12 +94,12 @@ class Judge:
         }
         return {**self.best_tasks, **better}
 
-    def table(self, run: Path) -> list[dict[str, Any]]:
+    def table(self, run: Path, step: int) -> list[dict[str, Any]]:
         """A mapping per task: task, kind, rows, metric (the headline), baseline, value, skill, learned, metrics.
 
-        What was not measured is None. A run resumed after its last step reads its figures back from its metrics.jsonl.
+        What was not measured is None. Figures of another step than the latest are read back from the run's metrics.jsonl.
         """
-        figures = self.latest or _last_evaluation(run)
+        figures = self.latest if self.step == step and self.latest else _evaluation(run, step)
         rows = []
         for name, card in self.built.cards.items():
             row = {"task": name, "kind": card.head.kind, "rows": len(self.built.tables[name].learned)}
@@ -103,10 +116,11 @@ class Judge:
         return rows
 
 
-def _last_evaluation(run: Path) -> dict[str, float]:
+def _evaluation(run: Path, step: int) -> dict[str, float]:
+    """The last one up to that step."""
     found: dict[str, float] = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
-        if any(name.startswith("eval/") for name in record):
+        if record["step"] <= step and any(name.startswith("eval/") for name in record):
             found = {name: value for name, value in record.items() if name.startswith("eval/")}
     return found

@@ -21,7 +21,7 @@ from trunkline.build.model import write_model
 from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged, OutOfMemory
-from trunkline.launch.judge import Judge
+from trunkline.launch.judge import LOWEST, Judge
 from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
@@ -144,6 +144,8 @@ class Worker:
             asked=self.asked,
             average=self.average,
             passes=self.built.passes,
+            enough=self.judge.enough,
+            better=self.judge.better,
         )
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
@@ -194,6 +196,7 @@ class Worker:
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.best = restored.state["best"]
         self.judge.best_tasks = restored.state.get("best_tasks", {})
+        self.judge.top, self.judge.stale = restored.state.get("patience", (LOWEST, 0))
         skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
         spikes = Spikes(self.recipe.train.spike_sigma)
         spikes.load_state(restored.state.get("spikes", {}))
@@ -244,6 +247,7 @@ class Worker:
             "weighting": self.built.weighting.state(),
             "best": best,
             "best_tasks": best_tasks,
+            "patience": [self.judge.top, self.judge.stale],
             "keep": sorted(keep),
         }
         root, files = self.folder.checkpoints, self.built.documents
@@ -283,11 +287,14 @@ class Worker:
         )
 
     def _finish(self, progress: Progress) -> None:
-        """The model folder from the last step's parameters, then result.json, whose presence says that the run is finished."""
+        """The model folder from the last step's parameters, or the best's, then result.json: then the run is finished."""
         self.watchdog.alive("writing the model")
-        state = self._state(lambda _: self.rank == 0)
+        state, step = self._state(lambda _: self.rank == 0), progress.step
         if self.rank == 0:
-            rows = self.judge.table(self.folder.path)
+            if self.recipe.train.restore_best and 0 < self.judge.best["step"] < step:
+                step = int(self.judge.best["step"])
+                state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
+            rows = self.judge.table(self.folder.path, step)
             parameters = {name: entry.get("ema", entry["param"]) for name, entry in state.items()}
             counted = {"steps": progress.step, "tokens": progress.tokens}
             lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}

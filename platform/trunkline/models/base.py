@@ -59,6 +59,21 @@ class Trunk(nn.Module):
         lists = [list(part) for part in self.modules() if isinstance(part, nn.ModuleList)]
         return max(lists, key=len, default=[])
 
+    def renew(self, count: int) -> None:
+        """Draws its top `count` layers anew, biases 0, norms as they begin. count: 1 to the number of `blocks`.
+
+        Source: Zhang et al., arXiv:2006.05987, section 4; linear layers and embeddings from N(0, 0.02^2) as BERT has, others as
+        they draw themselves.
+        """
+        assert 0 < count <= len(self.blocks)
+        for part in (part for block in self.blocks[-count:] for part in block.modules()):
+            if isinstance(part, nn.Linear | nn.Embedding):
+                nn.init.normal_(part.weight, std=0.02)
+                if isinstance(part, nn.Linear) and part.bias is not None:
+                    nn.init.zeros_(part.bias)
+            elif callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+
     @property
     def adaptable(self) -> dict[str, nn.Linear]:
         """Name -> linear layer of its blocks that runs on the pack's tokens [.., N, d], N alone; none if it knows no such."""

@@ -1,11 +1,11 @@
-"""LoRA: a low-rank change of the trunk's linear layers, each task's own, on that task's slice of the pack."""
+"""LoRA: a low-rank change of the trunk's linear layers, each task's own, on that task's slice of the pack; and its fusion."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ PREFIX = "base_model.model."  # peft's, before the module's own name
 
 @dataclass(frozen=True)
 class LoRA:
-    """What an adapter is made of. rank: r >= 1. alpha: the change is scaled by alpha / r."""
+    """What an adapter is made of. rank: r >= 1. alpha: the change is scaled by alpha / r. of: tasks whose changes it mixes in."""
 
     rank: int = 8
     alpha: float = 16.0
+    of: Sequence[str] = ()
 
 
 class Pair(nn.Module):
@@ -39,6 +40,35 @@ class Pair(nn.Module):
         return F.linear(F.linear(x, self.lora_A), self.lora_B)
 
 
+class Blend(Pair):
+    """A mix of what several adapters change z_1..z_T, the own one last, by attention at every token:
+
+        s = softmax over t of (Q y) . (K z_t);   change = (I + V_B V_A) sum over t of s_t z_t
+
+    for y [n, out], what the layer gave.
+
+    Source: AdapterFusion, Pfeiffer et al., arXiv:2005.00247, section 3.2. Departures: Q and K [rank, out] and V a low-rank change
+    of the identity, not square matrices; the own adapter is learned with the mix, not before it. At first V is the identity
+    and the own change is zero.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        super().__init__(linear, rank)
+        out = linear.out_features
+        self.query, self.key, self.value_A = (nn.Parameter(torch.empty(rank, out)) for _ in range(3))
+        self.value_B = nn.Parameter(torch.zeros(out, rank))
+        for drawn in (self.query, self.key, self.value_A):
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5))
+
+    def forward(self, x: Tensor, output: Tensor | None = None, others: Sequence[Tensor] = (), scale: float = 1.0) -> Tensor:
+        own = super().forward(x) * scale
+        assert output is not None
+        changes = torch.stack([*others, own], dim=1)  # [n, T, out]
+        said = F.linear(changes, self.key) @ F.linear(output, self.query).unsqueeze(-1)
+        mixed = (said.softmax(1) * changes).sum(1)
+        return mixed + F.linear(F.linear(mixed, self.value_A), self.value_B)
+
+
 class Adapters(nn.ModuleDict):
     """Tasks' changes of a trunk: y = W x + (alpha / r) B A x on the tokens of the task, W x bit for bit on all others.
 
@@ -51,7 +81,7 @@ class Adapters(nn.ModuleDict):
     def __init__(self, sites: Mapping[str, nn.Linear], wanted: Mapping[str, LoRA]) -> None:
         super().__init__(
             {
-                _key(task): nn.ModuleDict({_flat(s): Pair(own, lora.rank) for s, own in sites.items()})
+                _key(task): nn.ModuleDict({_flat(s): (Blend if lora.of else Pair)(own, lora.rank) for s, own in sites.items()})
                 for task, lora in wanted.items()
             }
         )
@@ -75,10 +105,17 @@ class Adapters(nn.ModuleDict):
         read, flat = inputs[0].flatten(0, -2), output.flatten(0, -2)
         pieces, done = [], 0
         for task, span in sorted(self._spans, key=lambda pair: pair[1].start):
-            lora, change = self.wanted[task], self.of(task)[site](read[span])
-            pieces += [flat[done : span.start], flat[span] + change * (lora.alpha / lora.rank)]
+            pieces += [flat[done : span.start], flat[span] + self._change(task, site, read[span], flat[span])]
             done = span.stop
         return torch.cat([*pieces, flat[done:]]).view_as(output)
+
+    def _change(self, task: str, site: str, x: Tensor, output: Tensor) -> Tensor:
+        """What a task adds to a layer's output [n, out]."""
+        lora, own = self.wanted[task], self.of(task)[site]
+        scale = lora.alpha / lora.rank
+        if not lora.of:
+            return own(x) * scale
+        return own(x, output, [self._change(other, site, x, output) for other in lora.of], scale)
 
     def of(self, task: str) -> nn.ModuleDict:
         found = self[_key(task)]
@@ -94,11 +131,20 @@ class Adapters(nn.ModuleDict):
         }
 
     def open(self, task: str, tensors: Mapping[str, Tensor]) -> None:
-        """Takes what `saved` gave. Raises RuntimeError where names or shapes are others."""
+        """Takes what `saved` and `fusion` gave. Raises RuntimeError where names or shapes are others."""
         found = {name.removeprefix(PREFIX).removesuffix(".weight"): tensor for name, tensor in tensors.items()}
         self.of(task).load_state_dict(
             {f"{_flat(name.rpartition('.')[0])}.{name.rpartition('.')[2]}": tensor for name, tensor in found.items()}
         )
+
+    def fusion(self, task: str) -> dict[str, Tensor]:
+        """What a task's mix has beside its adapter, by site; nothing for one that mixes nothing."""
+        return {
+            f"{_dotted(site)}.{name}": value.detach().contiguous()
+            for site, pair in self.of(task).items()
+            for name, value in pair.named_parameters()
+            if not name.startswith("lora_")
+        }
 
     def configuration(self, task: str) -> dict[str, Any]:
         """peft's adapter_config.json of a task."""

@@ -33,8 +33,8 @@ class Vectors:
         return int(self.values.shape[1])
 
 
-def read_vectors(path: Path, wanted: Collection[str], words: Path | None = None) -> Vectors:
-    """The vectors of the `wanted` words, as they are spelled there.
+def read_vectors(path: Path, wanted: Collection[str] | None, words: Path | None = None) -> Vectors:
+    """The vectors of the `wanted` words, as they are spelled there; None: of every word.
 
     By the name: `.bin` is Word2Vec's binary format; `.npy` an array [n, E] whose words stand in the file `words`, one a line or
     in the first text column of a Parquet file; anything else is text, a word and its E numbers a line, with or without the
@@ -66,7 +66,7 @@ def _opened(path: Path) -> BinaryIO:
     return cast("BinaryIO", gzip.open(path)) if zipped else path.open("rb")
 
 
-def _text(file: BinaryIO, path: Path, wanted: Collection[str]) -> Vectors:
+def _text(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Vectors:
     first = file.readline()
     promised = _header(first)
     dim = len(first.split()) - 1 if promised is None else promised[1]
@@ -80,7 +80,7 @@ def _text(file: BinaryIO, path: Path, wanted: Collection[str]) -> Vectors:
     for number, line in lines:
         word, values = _parts(line, dim, f"{path.name}:{number}")
         size += 1
-        if word not in wanted:
+        if wanted is not None and word not in wanted:
             continue
         if word in numbers:
             raise DataError(f"'{word}' stands here and in line {lines_of[word]}. Keep one.", where=f"{path.name}:{number}")
@@ -130,17 +130,18 @@ def _shown(line: bytes) -> str:
     return repr(text + "..." if len(line) > 40 else text)
 
 
-def _packed(file: BinaryIO, path: Path, wanted: Collection[str]) -> Vectors:
+def _packed(file: BinaryIO, path: Path, wanted: Collection[str] | None) -> Vectors:
     """Word2Vec's binary format: `n E`, then n times a word, a space and E little-endian floats."""
     promised = _header(file.readline(64))
     if promised is None or not promised[1]:
         raise DataError("no Word2Vec binary file: it does not begin with the number of words and of entries.", where=path.name)
     size, dim = promised
-    sought = {word.encode("utf-8"): word for word in wanted}  # words of other encodings are never asked for
+    # Words of other encodings are never asked for, and kept apart where every word is.
+    sought = None if wanted is None else {word.encode("utf-8"): word for word in wanted}
     numbers: dict[str, int] = {}
     rows: list[np.ndarray] = []
     for number, (name, values) in enumerate(_records(file, path, size, dim), 1):
-        word = sought.get(name)
+        word = name.decode("utf-8", "surrogateescape") if sought is None else sought.get(name)
         if word is None:
             continue
         if word in numbers:
@@ -164,7 +165,7 @@ def _records(file: BinaryIO, path: Path, size: int, dim: int) -> Iterator[tuple[
         yield bytes(word).lstrip(b"\n"), values
 
 
-def _array(path: Path, wanted: Collection[str], words: Path | None) -> Vectors:
+def _array(path: Path, wanted: Collection[str] | None, words: Path | None) -> Vectors:
     if words is None:
         raise ConfigError(f"embeddings.words: name the file with the words of '{path.name}', in its order.")
     if not words.is_file():
@@ -182,7 +183,7 @@ def _array(path: Path, wanted: Collection[str], words: Path | None) -> Vectors:
         raise DataError(said, where=path.name)
     numbers: dict[str, int] = {}
     for number, word in enumerate(listed):
-        if word not in wanted:
+        if wanted is not None and word not in wanted:
             continue
         if word in numbers:
             raise DataError(

@@ -60,11 +60,13 @@ def result_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """The table a training ends with, a line per task.
 
     rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool);
-    maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it.
+    maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it; maybe further
+    columns of text, the value's `interval`, what bag of words gets (`linear`), and `other`, another model's value.
     """
     table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     compared = any(name in row for row in rows for name in _COMPARED)
     columns = {**{name: side for name, side in _COLUMNS.items() if name not in _LEFT_OUT}, **_COMPARED} if compared else _COLUMNS
+    columns = {**columns, **{name: side for name, side in _MAYBE.items() if any(name in row for row in rows)}}
     for name, justify in columns.items():
         table.add_column(name, justify=justify, no_wrap=True, overflow="crop")
     for row in rows:
@@ -84,6 +86,7 @@ _COLUMNS: dict[str, Any] = {
 
 
 _COMPARED = {"alone": "right", "difference": "right"}  # where each task was trained alone too
+_MAYBE = {"interval": "left", "linear": "right", "other": "right", "verdict": "left"}
 _LEFT_OUT = ("kind", "learned")  # then, or the line would be too long
 
 

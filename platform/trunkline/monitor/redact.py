@@ -59,10 +59,11 @@ def redacted(value: object, name: str = "") -> object:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value) if math.isfinite(value) else None
-    return _redacted_text(str(value), name)
+    return redacted_text(str(value), name)
 
 
-def _redacted_text(text: str, name: str) -> str:
+def redacted_text(text: str, name: str = "") -> str:
+    """The text in which whatever looks like a secret, or is one of the environment's, reads `[redacted]`."""
     for held in _environment_secrets():
         text = text.replace(held, HIDDEN)
     text = _SECRET_TEXT.sub(HIDDEN, text)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from trunkline.errors import MissingExtra
 from trunkline.monitor.alerts import EVERY_S, Alert, Alerts
+from trunkline.monitor.heat_map import HeatMap, figure
 from trunkline.monitor.lineage import Lineage
 from trunkline.monitor.redact import redacted
 from trunkline.monitor.shield import sentence, shielded
@@ -28,6 +29,8 @@ class Wandb:
     metric name -> min, max, mean, last, first or none: the figure its summary shows. system_stats: let W&B sample the
     machine's load. stop(): asks the run to save and end, for the stop button of the page.
     report(event name, **details): told once what failed, and where the run is.
+
+    Cosines of the tasks' gradients are shown as a table and a Plotly figure too (`heat_map.py`); without plotly as a table.
 
     The axis is ours and never W&B's own step: that restarts at 0 in a resumed offline run. The command line, the machine's
     description, the source code and the console stay out of the run; the first holds secrets more often than not.
@@ -64,6 +67,7 @@ class Wandb:
         self._run: Any = None
         self._report = report
         self._warned = False
+        self._heat_map, self._with_figures = HeatMap(), True
         self._finish_timeout_s = finish_timeout_s
         self._tokens: float | None = None
         self._alerts = Alerts(summaries or {})
@@ -93,7 +97,21 @@ class Wandb:
         beside = {} if self._tokens is None else {TOKENS: float(self._tokens)}
         with shielded(self._give_up):
             self._run.log({STEP: int(step), **beside, **{name: float(value) for name, value in values.items()}})
+            self._heat_map.see(step, values)
+            self._draw()
         self._tell(self._alerts.of_figures(step, values))
+
+    def _draw(self, *, last: bool = False) -> None:
+        if not self._heat_map.due(last=last):
+            return
+        wandb = _import()
+        step, tasks, cosines = self._heat_map.draw()
+        rows = [[task, *row] for task, row in zip(tasks, cosines, strict=True)]
+        shown: dict[str, Any] = {"grad/cosines": wandb.Table(columns=["task", *tasks], data=rows)}
+        if self._with_figures:
+            with shielded(self._without_figures):
+                shown["grad/heat_map"] = wandb.Plotly(figure(tasks, cosines))
+        self._run.log({STEP: step, **shown})
 
     def event(self, name: str, **details: object) -> None:
         """What an event means to W&B: an alert, an artifact, a mark for a run that was stopped before its end."""
@@ -115,8 +133,12 @@ class Wandb:
 
     def close(self, *, failed: bool = False) -> None:
         """Finishes the run within about `finish_timeout_s`; what is not uploaded by then stays on disk."""
-        if failed and self._run is not None:
+        if self._run is None:
+            return
+        if failed:
             self._tell(self._alerts.of_failure())
+        with shielded(self._give_up):
+            self._draw(last=True)
         run, self._run = self._run, None
         if run is None:
             return
@@ -160,6 +182,10 @@ class Wandb:
     def _give_up(self, error: Exception) -> None:
         self._run = None
         self._warn("W&B failed and is switched off, training goes on (metrics.jsonl has every figure)", error)
+
+    def _without_figures(self, error: Exception) -> None:
+        self._with_figures = False
+        logger.warning("W&B has the table grad/cosines without its heat map: %s", sentence(error))
 
     def _lose(self, error: Exception) -> None:
         """An alert or an artifact that failed; figures go on."""

@@ -14,7 +14,7 @@ class Temperature(Sampler):
     """Rate min(size, cap) ** (1 / temperature): 1 is proportional to size, large is near uniform.
 
     Source: T5, section 3.5.2 (arXiv:1910.10683), where the cap is the artificial data set size limit K.
-    temperature: > 0. cap: rows, or None. Raises ConfigError when out of range.
+    temperature: > 0. cap: rows, or None. Raises ConfigError when out of range, or for a cap that no task's size is above.
     """
 
     def __init__(self, sizes: Mapping[str, int], horizon: Horizon, *, temperature: float = 2.0, cap: int | None = None) -> None:
@@ -26,6 +26,12 @@ class Temperature(Sampler):
         self.temperature, self.cap = temperature, cap
 
     def check(self) -> None:
+        largest = max(self.sizes, key=self.sizes.__getitem__)
+        if self.cap is not None and self.cap > self.sizes[largest]:
+            raise ConfigError(
+                f"sampling.cap is above every task's size, found {self.cap}: the largest is '{largest}', with "
+                f"{self.sizes[largest]} rows, so that nothing is capped. Lower it or leave it out."
+            )
         try:
             super().check()
         except OverflowError as error:

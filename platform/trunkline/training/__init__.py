@@ -9,4 +9,4 @@ OPTIMIZERS = {
     "lion": "optimizers",
     "muon": "optimizers",
 }
-PASSES = {"plain": "passes", "fgm": "passes", "pgd": "passes", "freelb": "passes", "smart": "passes"}
+PASSES = {"plain": "passes", "fgm": "passes", "pgd": "passes", "freelb": "passes", "smart": "passes", "rdrop": "passes"}

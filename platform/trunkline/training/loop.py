@@ -65,16 +65,21 @@ def train(
     asked: Callable[[], bool],
     average: Average | None = None,
     passes: Pass = PLAIN,
+    enough: Callable[[], bool] = lambda: False,
+    better: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Trains from `progress.step` + 1 to `plan.steps`; every rank runs it alike.
+    """Trains from `progress.step` + 1 to `plan.steps`, or to the evaluation that was `enough`; every rank runs it alike.
 
     Raises Diverged when too many steps are bad, Stopped after the step in which a rank was asked to stop, with a checkpoint.
 
     engine_at: the engine a step trains with; another one where what is trained changes. Collective.
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
     whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
-    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch.
+    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch. enough: whether what was evaluated
+    so far ends the run; better: whether what was just evaluated is to be saved. Both equal on all ranks.
     """
+    if enough():
+        return
     clock, interference, pace = Clock(), Interference(list(tables)), Pace()
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
@@ -101,17 +106,22 @@ def train(
             if watch:
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
-        if step == 1 or step % plan.log_every == 0 or step == plan.steps:
+        last = step == plan.steps
+        if step == 1 or step % plan.log_every == 0 or last:
             seen = {**figures(packs, observed), **interference.read(), **stream.account()}
             monitor.log(step, {**seen, **rates_of(rates), **clock.read(), "train/tokens": progress.tokens})
-        if step == plan.steps or (plan.evaluate_every and step % plan.evaluate_every == 0):
+        evaluated = last or bool(plan.evaluate_every and step % plan.evaluate_every == 0)
+        if evaluated:
             monitor.log(step, evaluate(step))
             stream.sampler.judge(verdicts())
+            last = last or enough()
             clock.paused()
-        if step == plan.steps or observed.stop or (plan.save_every and step % plan.save_every == 0):
+        if last or observed.stop or (plan.save_every and step % plan.save_every == 0) or (evaluated and better()):
             saved = save(progress)
             clock.paused()
-        if observed.stop and step < plan.steps:
+        if last:
+            return
+        if observed.stop:
             monitor.event("stopped", step=step)
             how = "with a checkpoint" if saved else "without one: the disk refused it, see events.jsonl"
             raise Stopped(f"asked to stop, and stopped after step {step} of {plan.steps} {how}.")

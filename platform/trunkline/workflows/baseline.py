@@ -139,10 +139,10 @@ def differences(run: RunFolder, alone: Sequence[Alone], say: Say, *, seed: int =
 Records = tuple[Callable[[], Metric], np.ndarray, dict[str, np.ndarray]]
 
 
-def records(folder: Path, task: str, cards: Catalog, catalog: Path, say: Say) -> Records:
-    """A maker of the headline metric, the row id of each target of the validation split, in order, and the model's records."""
+def records(folder: Path, task: str, cards: Catalog, catalog: Path, say: Say, split: str = "validation") -> Records:
+    """A maker of the headline metric, the row id of each target of the split, in order, and the model's records."""
     model = load_model(folder, cards)
-    judged, _ = judged_task(model, task, cards, catalog, "validation", say)
+    judged, _ = judged_task(model, task, cards, catalog, split, say)
     parts = list(measure(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu")))
     make = next(iter(judged.metrics.values()))
     ids = np.concatenate([own for own, _ in parts])

@@ -219,7 +219,9 @@ def judged(
         "settings": asdict(job.settings),
         **(more or {}),
     }
+    durable.crash_point("extend.before_report")
     durable.replace(result.run / REPORT, json.dumps(report, indent=1))
+    durable.crash_point("extend.before_promotion")
     if line is not None:
         if not line.exists:
             line.promote(parent, "first")

@@ -1,4 +1,4 @@
-"""Which rates to train at: short proxy runs, a curve per task, the shares that it likes best."""
+"""Which rates and weights to train at: short proxy runs, a curve per task, what it likes best."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from trunkline.build.prepare import project_folder
-from trunkline.config import Recipe, load_recipe
+from trunkline.build.prepare import load_cards, project_folder
+from trunkline.config import Recipe, TaskUse, load_recipe
 from trunkline.data.fingerprint import digest
 from trunkline.document.schema import Part
 from trunkline.document.writer import render_value
@@ -18,37 +19,82 @@ from trunkline.errors import ConfigError, UsageError
 from trunkline.launch.local import train
 from trunkline.launch.runs import all_runs
 from trunkline.plan import Planned, plan
+from trunkline.tasks.catalog import catalog_for
 from trunkline.workflows.power_law import error, fit
 
 CANDIDATES = 4000
 RESAMPLES = 60
 LEAST_TRIALS = 4
 FLOOR = 0.02  # the least share that a proxy run gives a task
+TIMES = 4.0  # the most by which a proxy run multiplies or divides a weight, before they are put back to their sum
+Over = Literal["both", "rates", "weights"]
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """What the proxy runs say. rates: task -> share of rows; score: predicted mean skill there; low, high: 95 % interval.
+    """What the proxy runs say. rates: task -> share of rows; weights: task -> weight; score: predicted mean skill there.
 
-    even: predicted at even rates. trials: (rates, skill per task) of each proxy run, in order.
+    low, high: its 95 % interval. even: predicted at even rates and the weights stated. trials: (rates, weights, skill per task)
+    of each proxy run, in order.
     """
 
     rates: dict[str, float]
+    weights: dict[str, float]
     score: float
     low: float
     high: float
     even: float
-    trials: list[tuple[dict[str, float], dict[str, float]]]
+    trials: list[tuple[dict[str, float], dict[str, float], dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The stated weight of every drawn task, and the recipe's entry that states it."""
+
+    names: list[str]
+    uses: list[TaskUse]
+    stated: np.ndarray
+
+    @classmethod
+    def of(cls, recipe: Recipe, names: Sequence[str]) -> Weights:
+        assert recipe.path is not None
+        cards = load_cards(recipe, catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog")))
+        uses = {use.task: use for use in recipe.tasks}
+        mine = [uses.get(name, uses.get(cards[name].whole.name)) for name in names]
+        found = [use for use in mine if use is not None]
+        assert len(found) == len(names), "a drawn task stands in the recipe, or is a part of one that does"
+        stated = [cards[name].weight if use.weight is None else use.weight for name, use in zip(names, found, strict=True)]
+        return cls(list(names), found, np.array(stated))
+
+    def at(self, shares: np.ndarray) -> dict[str, float]:
+        """Weights whose shares are these, with the stated sum."""
+        return {
+            name: round(float(share), 6)
+            for name, share in zip(self.names, shares * self.stated.sum() / shares.sum(), strict=True)
+        }
+
+    def tasks(self, recipe: Recipe, weights: dict[str, float]) -> list[TaskUse]:
+        """The recipe's tasks with these weights."""
+        said = {use.task: weights[name] for name, use in zip(self.names, self.uses, strict=True)}
+        return [use.model_copy(update={"weight": said.get(use.task, use.weight)}) for use in recipe.tasks]
 
 
 def mix(
-    path: Path, overrides: Sequence[str], *, trials: int, steps: int, in_process: bool, say: Callable[[str], None]
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    trials: int,
+    steps: int,
+    over: Over = "both",
+    in_process: bool,
+    say: Callable[[str], None],
 ) -> tuple[Mixed, Recipe]:
-    """Trains `trials` proxies of `steps` steps and recommends rates; the recipe with them is returned, not written.
+    """Trains `trials` proxies of `steps` steps and recommends rates and weights; the recipe with them is returned, not written.
 
-    The first proxies run at proportional and at even rates, the others at random ones, a function of the recipe's seed. A proxy
-    that was run before, of the same recipe and steps, is not run again. Only rates within those tried are recommended.
-    Raises UsageError for too few trials, ConfigError for a single task or tasks without validation rows.
+    The first proxies run at proportional and at even rates with the weights stated, the others at random ones, a function of
+    the recipe's seed; over: what varies. A proxy that was run before, of the same recipe and steps, is not run again. Only what
+    lies within what was tried is recommended. Raises UsageError for too few trials, ConfigError for a single task or tasks
+    without validation rows.
     """
     if trials < LEAST_TRIALS:
         raise UsageError(f"--trials must be at least {LEAST_TRIALS}, found {trials}: a curve can not be told from fewer.")
@@ -57,64 +103,101 @@ def mix(
     names = [own.task for own in planned]
     if len(names) < 2:
         raise ConfigError("there is one task that is drawn, and nothing to mix. Add a task.", where=recipe.where("tasks"))
-    tried = points(planned, trials, recipe.seed)
-    place = project_folder(path) / ".trunkline" / "mix" / digest([recipe.model_dump(), steps])[:16]
-    skills: list[dict[str, float]] = []
-    for number, shares in enumerate(tried):
-        rates = {name: round(float(share), 6) for name, share in zip(names, shares, strict=True)}
-        say(f"proxy {number + 1} of {trials}: {render_value(rates)}")
-        skills.append(_proxy(path, overrides, place / f"{number:03d}", rates, steps, in_process))
-    judged = [name for name in skills[0] if all(name in own for own in skills)]
-    if not judged or not set(judged) & set(names):
+    weighed = Weights.of(recipe, names)
+    tried = points(planned, weighed.stated, trials, recipe.seed, over)
+    place = project_folder(path) / ".trunkline" / "mix" / digest([recipe.model_dump(), steps, over])[:16]
+    runs = []
+    for number, (shares, weights) in enumerate(tried):
+        rates, factors = _rates(names, shares), weighed.at(weights)
+        say(f"proxy {number + 1} of {trials}: rates {render_value(rates)}, weights {render_value(factors)}")
+        mine = [f"tasks={render_value([_stated(use) for use in weighed.tasks(recipe, factors)])}"]
+        runs.append((rates, factors, _proxy(path, [*overrides, *mine], place / f"{number:03d}", rates, steps, in_process)))
+    skills = [own for _, _, own in runs]
+    judged = [name for name in names if all(name in own for own in skills)]
+    if not judged:
         raise ConfigError(
             "no task has validation rows, so that no rates can be told better. Add some.", where=recipe.where("tasks")
         )
-    mine = [name for name in names if name in judged]
     best, score, interval, even = recommend(
-        tried, np.array([[own[name] for name in mine] for own in skills]), [names.index(n) for n in mine], recipe.seed
+        tried, np.array([[own[name] for name in judged] for own in skills]), [names.index(name) for name in judged], recipe.seed
     )
-    rates = {name: round(float(share), 4) for name, share in zip(names, best, strict=True)}
-    mixed = recipe.model_copy(update={"sampling": Part.model_validate({"kind": "explicit", "rates": rates})})
-    trial_rows = [
-        ({n: float(s) for n, s in zip(names, point, strict=True)}, own) for point, own in zip(tried, skills, strict=True)
-    ]
-    return Mixed(rates, score, *interval, even, trial_rows), mixed
+    found = Mixed(_rates(names, best[0], 4), weighed.at(best[1]), score, *interval, even, runs)
+    sampling = Part.model_validate({"kind": "explicit", "rates": found.rates})
+    return found, recipe.model_copy(update={"sampling": sampling, "tasks": weighed.tasks(recipe, found.weights)})
 
 
-def points(planned: Sequence[Planned], trials: int, seed: int) -> np.ndarray:
-    """Shares to try [trials, T]: proportional to rows, even, then random ones; none below a fiftieth, or half an even share."""
-    size = len(planned)
+def _rates(names: Sequence[str], shares: np.ndarray, digits: int = 6) -> dict[str, float]:
+    return {name: round(float(share), digits) for name, share in zip(names, shares, strict=True)}
+
+
+def _stated(use: TaskUse) -> dict[str, object]:
+    return {key: value for key, value in use.model_dump().items() if value is not None}
+
+
+def points(planned: Sequence[Planned], weights: np.ndarray, trials: int, seed: int, over: Over = "both") -> np.ndarray:
+    """Shares of rows and of weight to try [trials, 2, T]. weights [T]: as stated.
+
+    Rows: proportional, even, then random; none below a fiftieth, or half an even share. Weights: as stated twice, then each
+    times or over up to 4. What does not vary is proportional, or as stated.
+    """
+    size, others = len(planned), max(trials - 2, 0)
     least = min(FLOOR, 0.5 / size)
+    rng = np.random.default_rng(seed)
     rows = np.array([own.available for own in planned], float)
-    drawn = np.random.default_rng(seed).dirichlet(np.full(size, 1.0), max(trials - 2, 0))
-    return least + (1 - size * least) * np.vstack([rows / rows.sum(), np.full(size, 1 / size), drawn])[:trials]
+    drawn = rng.dirichlet(np.full(size, 1.0), others)
+    shares = least + (1 - size * least) * np.vstack([rows / rows.sum(), np.full(size, 1 / size), drawn])
+    factors = np.vstack([np.ones((2, size)), TIMES ** rng.uniform(-1, 1, (others, size))])
+    if over == "weights":
+        shares[:] = shares[0]
+    if over == "rates":
+        factors[:] = 1.0
+    parts = weights * factors
+    return np.stack([shares, parts / parts.sum(1, keepdims=True)], 1)[:trials]
 
 
 def recommend(
     tried: np.ndarray, skills: np.ndarray, judged: Sequence[int], seed: int
 ) -> tuple[np.ndarray, float, tuple[float, float], float]:
-    """The best shares [T] within what was tried, their predicted mean skill, its interval, and the prediction at even shares.
+    """The best shares [2, T] within what was tried, their predicted mean skill, its interval, and the prediction at even rates.
 
-    tried [n, T]; skills [n, t] of the tasks numbered `judged`. The interval is a bootstrap over the proxies, 60 times.
+    tried [n, 2, T]; skills [n, t] of the tasks numbered `judged`. The interval is a bootstrap over the proxies, 60 times.
     """
     rng = np.random.default_rng(seed)
-    size = tried.shape[1]
-    low, high = tried.min(0), tried.max(0)
-    alphas = np.concatenate([np.full((CANDIDATES // 2, size), 1.0), np.full((CANDIDATES // 2, size), 5.0)])
-    drawn = np.vstack([tried, *(rng.dirichlet(alpha, 1) for alpha in alphas)])
-    within = drawn[((drawn >= low - 1e-9) & (drawn <= high + 1e-9)).all(1)]
+    within = _candidates(tried, rng)
+    weighed = bool(np.ptp(tried[:, 1], axis=0).max() > 0)
 
     def predicted(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-        curves = [fit(tried[rows, task], 1 - skills[rows, number]) for number, task in enumerate(judged)]
-        found: np.ndarray = 1 - np.mean([error(curve, at[:, task]) for curve, task in zip(curves, judged, strict=True)], axis=0)
+        errors = []
+        for number, task in enumerate(judged):
+            curve = fit(tried[rows, 0, task], 1 - skills[rows, number], tried[rows, 1, task] if weighed else None)
+            errors.append(error(curve, at[:, 0, task], at[:, 1, task] if weighed else None))
+        found: np.ndarray = 1 - np.mean(errors, axis=0)
         return found
 
     every = np.arange(len(tried))
     best = within[int(np.argmax(predicted(every, within)))]
-    score, even = predicted(every, np.vstack([best, np.full(size, 1 / size)]))
+    even = np.stack([np.full(tried.shape[2], 1 / tried.shape[2]), tried[0, 1]])
+    score, beside = predicted(every, np.stack([best, even]))
     again = [predicted(rng.integers(0, len(tried), len(tried)), best[None])[0] for _ in range(RESAMPLES)]
     lower, upper = np.quantile(again, [0.025, 0.975])
-    return best, float(score), (float(lower), float(upper)), float(even)
+    return best, float(score), (float(lower), float(upper)), float(beside)
+
+
+def _candidates(tried: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What was tried, and random shares [m, 2, T] none of which is outside of what was; what did not vary does not."""
+    size, count = tried.shape[2], CANDIDATES // 2
+    drawn = []
+    for number in (0, 1):
+        own = tried[:, number]
+        low, high = own.min(0), own.max(0)
+        if np.allclose(low, high):
+            drawn.append(np.repeat(own[:1], 2 * count, 0))
+            continue
+        found = np.vstack([rng.dirichlet(np.full(size, alpha), count) for alpha in (1.0, 5.0)])
+        inside = ((found >= low - 1e-9) & (found <= high + 1e-9)).all(1)
+        drawn.append(rng.permutation(np.vstack([own, found[inside]])))
+    most = max(map(len, drawn))
+    return np.concatenate([tried, np.stack([np.resize(own, (most, size)) for own in drawn], 1)])
 
 
 def _proxy(

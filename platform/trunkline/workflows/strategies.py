@@ -11,12 +11,13 @@ from trunkline.workflows.lessons import Lessons
 
 STRATEGIES = {
     "isolate": "trunk frozen; the new task has a head and a LoRA of its own, old answers stay bit for bit",
+    "fuse": "as isolate, and the new task's LoRA is mixed with those of the old tasks (AdapterFusion)",
     "replay": "trunk trained on the new task and a share of old rows",
     "anchor": "trunk trained on the new task alone, pulled back to where it was (L2-SP, or EWC with --fisher)",
     "distill": "trunk trained on the new task's rows, on which the old model's answers are held (LwF)",
     "full": "trunk trained on all tasks, old and new",
 }
-ALONE = ("isolate", "full")
+ALONE = ("isolate", "fuse", "full")
 WARM_UP = 0.1  # share of the steps with the trunk still, so that a new head's first gradients do not reach it
 
 
@@ -58,6 +59,9 @@ def planned(
     strategies: Sequence[str], new: Sequence[str], old: Sequence[str], given: Settings, lessons: Lessons | None = None
 ) -> Plan:
     """new: tasks to add. old: those of the model whose rows are at hand. Raises UsageError where old rows are needed."""
+    if "fuse" in strategies:
+        fused = {"finetune": {"kind": "fuse", "rank": max(given.rank, 1)}}
+        return Plan(new, {**fused, "freeze": [], "weighting": "static", "sampling": "proportional"})
     if "isolate" in strategies:
         changes: dict[str, Any] = {"finetune": {"kind": "lora", "rank": given.rank} if given.rank else "heads"}
         return Plan(new, {**changes, "freeze": [], "weighting": "static", "sampling": "proportional"})

@@ -31,6 +31,9 @@ def without(model: Path, tasks: Sequence[str], to: Path) -> Path:
     users = [name for name, about in kept.items() if about.get("head_of") in tasks]
     if users:
         raise ConfigError(f"{', '.join(users)} use(s) the head of a task to be removed. Remove them too.", where="--task")
+    mixing = [name for name, about in kept.items() if set(about.get("lora", {}).get("of", ())) & set(tasks)]
+    if mixing:
+        raise ConfigError(f"{', '.join(mixing)} mix(es) the LoRA of a task to be removed in. Remove them too.", where="--task")
     if to.exists():
         raise ConfigError("something is there already. Name a new folder.", where=str(to))
     temporary = to.with_name(f".{to.name}.{os.getpid()}.tmp")

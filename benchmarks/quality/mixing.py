@@ -1,0 +1,178 @@
+"""`python -m benchmarks.quality.mixing`: samplings against weightings over seeds, and each task alone at the same budget.
+
+Each finished cell is a file in benchmarks/results/mixing/, kept as long as all that states it is the same; an unfinished one
+goes on from its newest checkpoint. A cell holds each task's headline metric on the test rows, and again on resampled test rows:
+the same rows in every cell, so that differences between cells are paired. The table goes into docs/quality.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from benchmarks.quality.cells import circumstances, drawn, training_seconds
+from benchmarks.quality.mixed import BEST, best_of, markdown, table
+
+import trunkline
+from trunkline.document import reader, writer
+from trunkline.errors import UsageError, nearest
+from trunkline.tasks.catalog import Catalog
+from trunkline.workflows.baseline import records, value_of
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "python -m benchmarks.quality.mixing"
+RESAMPLES = 100
+Say = Callable[[str], None]
+
+
+class Mixing:
+    """The cells of one file. Results in <results>/<cell>.json, runs in <folder>/outputs/<name of the file>/<cell>/."""
+
+    def __init__(self, path: Path, results: Path) -> None:
+        self.path, self.results = path, results
+        self.stated: dict[str, Any] = reader.read(path).data
+        self.outputs = path.parent / "outputs" / path.stem
+        self.tasks: list[str] = list(self.stated["recipe"]["tasks"])
+        self.seeds: list[int] = list(self.stated["seeds"])
+        self.pairs = list(itertools.product(self.stated["samplings"], self.stated["weightings"]))
+
+    def cells(self) -> list[str]:
+        """Seed by seed, that a part of them is a table; the best pair's come last."""
+        found = []
+        for seed in self.seeds:
+            found += [f"{sampling}-{weighting}-{seed}" for sampling, weighting in self.pairs]
+            found += [f"{budget}-{task}-{seed}" for budget in self.stated["alone"] for task in self.tasks]
+        return found + [f"{BEST}-{seed}" for seed in self.stated["best"]["seeds"]]
+
+    def recipe(self, cell: str) -> dict[str, Any]:
+        """What all cells share, with this one's sampling and weighting, its only task, or the best pair on the other trunk."""
+        first, _, rest = cell.partition("-")
+        second, _, seed = (f"{first}-{rest}" if first == BEST else rest).rpartition("-")
+        data = {**self.stated["recipe"], "seed": int(seed)}
+        if first in self.stated["alone"]:
+            train = {**data["train"], "steps": self.stated["alone"][first]}
+            own = {"tasks": [second], "sampling": {"kind": "uniform"}, "weighting": {"kind": "static"}, "train": train}
+            return {**data, **own}
+        if first == BEST:
+            data |= {key: value for key, value in self.stated["best"].items() if key != "seeds"}
+            first, second = self._best()
+        return {**data, "sampling": self.stated["samplings"][first], "weighting": self.stated["weightings"][second]}
+
+    def _best(self) -> tuple[str, str]:
+        rows = self.table()["pairs"]
+        if any(row["delta_m"] is None for row in rows):
+            raise UsageError(f"which pair is the best is not known before all others are trained: run them, then {BEST}.")
+        best = best_of(rows)
+        return best["sampling"], best["weighting"]
+
+    def key(self, cell: str) -> str:
+        """A hash of all that states the cell."""
+        recipe = self.recipe(cell)
+        cards = [reader.read(self._catalog() / task / "card.yaml").data for task in recipe["tasks"]]
+        return hashlib.sha256(json.dumps([recipe, cards, RESAMPLES], ensure_ascii=False).encode()).hexdigest()[:16]
+
+    def _catalog(self) -> Path:
+        return (self.path.parent / self.stated["recipe"]["catalog"][0]).resolve()
+
+    def stored(self, cell: str) -> dict[str, Any] | None:
+        """The cell's result, if it was made from what the files state now."""
+        path = self.results / f"{cell}.json"
+        found: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+        return found if found and found["key"] == self.key(cell) else None
+
+    def run(self, cell: str, say: Say) -> None:
+        """Trains and measures a cell unless its result stands; goes on with a run that was cut off. Leaves its result alone."""
+        if self.stored(cell):
+            say(f"{cell}: stands")
+            return
+        recipe, place = self._write_recipe(cell), self.outputs / cell
+        started = any(not (run / "result.json").is_file() for run in place.glob("*/"))
+        result = trunkline.train(recipe, outputs=place, resume=started, in_process=True, say=say)
+        rows = [self._measured(result.model, task, say) for task in self.recipe(cell)["tasks"]]
+        document = {
+            "schema_version": 1,
+            "cell": cell,
+            "key": self.key(cell),
+            "command": COMMAND,
+            **circumstances(),
+            "training_s": round(training_seconds(result.run)),
+            "drawn": drawn(result.run),
+            "tasks": rows,
+        }
+        self.results.mkdir(parents=True, exist_ok=True)
+        (self.results / f"{cell}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
+        shutil.rmtree(place)
+        say(f"{cell}: " + ", ".join(f"{row['task']} {row['metric']} {row['value']:.3f}" for row in rows))
+
+    def _write_recipe(self, cell: str) -> Path:
+        data = self.recipe(cell)
+        data["catalog"] = [str(self._catalog())]
+        path = self.outputs / f"{cell}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(writer.render(data), encoding="utf-8")
+        return path
+
+    def _measured(self, model: Path, task: str, say: Say) -> dict[str, Any]:
+        """The headline metric on the test rows, and on as many of them drawn with replacement, by the task's name alone."""
+        own = records(model, task, Catalog([self._catalog()]), self._catalog(), say, "test")
+        size = len(np.unique(own[1]))
+        rng = np.random.default_rng(zlib.crc32(task.encode()))
+        again = [round(value_of(*own, rng.integers(0, size, size)), 4) for _ in range(RESAMPLES)]
+        metrics = reader.read(self._catalog() / task / "card.yaml").data["metrics"]
+        return {"task": task, "metric": metrics[0], "rows": size, "value": value_of(*own), "resampled": again}
+
+    def table(self) -> dict[str, Any]:
+        """See `mixed.table`, of what is stored."""
+        plain = [cell for cell in self.cells() if not cell.startswith(BEST)]
+        found = {cell: stored for cell in plain if (stored := self.stored(cell))}
+        return table(found, pairs=self.pairs, budgets=list(self.stated["alone"]), tasks=self.tasks, seeds=self.seeds)
+
+    def whole_table(self) -> dict[str, Any]:
+        """With the best pair on the other trunk, as far as it was trained."""
+        found = self.table()
+        best: list[dict[str, Any]] = []
+        if all(row["delta_m"] is not None for row in found["pairs"]):
+            cells = [f"{BEST}-{seed}" for seed in self.stated["best"]["seeds"]]
+            best = [stored for cell in cells if (stored := self.stored(cell))]
+        scores = {row["task"]: row["value"] for row in best[0]["tasks"]} if best else None
+        facts = {key: best[0][key] for key in ("date", "commit", "machine", "training_s")} if best else {}
+        return {"schema_version": 1, "command": COMMAND, **found, BEST: {"scores": scores, "seeds": len(best), **facts}}
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Only these cells.")] = None,
+    train: Annotated[bool, typer.Option(help="Train what is missing; else only write the table.")] = True,
+) -> None:
+    """Trains what is missing, writes benchmarks/results/mixing.json and the table in docs/quality.md; it goes to stdout too."""
+    mixing = Mixing(Path(__file__).parent / "mixing.yaml", ROOT / "benchmarks" / "results" / "mixing")
+    cells = mixing.cells()
+    for cell in only or ():
+        if cell not in cells:
+            raise UsageError(f"no cell '{cell}'. {nearest(cell, cells)}")
+    for cell in cells if train else ():
+        if not only or cell in only:
+            mixing.run(cell, lambda line: typer.echo(line, err=True))
+    found = mixing.whole_table()
+    mixing.results.with_suffix(".json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    page = ROOT / "docs" / "quality.md"
+    page.write_text(written(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+    typer.echo(markdown(found))
+
+
+def written(page: str, found: dict[str, Any]) -> str:
+    """The page with the table made anew, between its two markers."""
+    start, end = "<!-- mixing:start -->\n", "\n<!-- mixing:end -->"
+    before, rest = page.split(start)
+    return before + start + markdown(found) + end + rest.split(end)[1]
+
+
+if __name__ == "__main__":
+    typer.run(main)

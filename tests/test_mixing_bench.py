@@ -1,0 +1,143 @@
+"""The benches of mixing: differences and intervals by hand, cells that stand, pages that say what was stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks import weighting
+from benchmarks.quality import mixing
+from benchmarks.quality.mixed import best_of, counted, markdown, table
+
+from small_project import write_project
+from trunkline.build.prepare import check_recipe
+from trunkline.config import load_recipe
+from trunkline.document import writer
+from trunkline.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+SMALL = """
+recipe:
+  trunk: {kind: static, embeddings: {dim: 4}}
+  tokenizer: {kind: words}
+  catalog: [tasks]
+  tasks: [topic, tags]
+  train: {steps: 2, tokens_per_step: 96, max_length: 16}
+  workers: {count: 0, cpus: 1}
+seeds: [1, 2]
+samplings: {uniform: {kind: uniform}, proportional: {kind: proportional}}
+weightings: {static: {kind: static}}
+alone: {all: 2}
+best: {seeds: [1], trunk: {kind: static, embeddings: {dim: 6}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> mixing.Mixing:
+    folder = tmp_path_factory.mktemp("mixing")
+    write_project(folder)
+    for card in (folder / "tasks").glob("*/card.yaml"):
+        card.write_text(card.read_text().replace("test: 0}}", "test: 25}}\nmetrics: [accuracy]"))
+    (folder / "small.yaml").write_text(SMALL.lstrip())
+    made = mixing.Mixing(folder / "small.yaml", folder / "results")
+    with pytest.raises(UsageError, match="which pair is the best is not known"):
+        made.run("best-1", lambda _: None)
+    for cell in made.cells():
+        made.run(cell, lambda _: None)
+    return made
+
+
+def test_cells_stand_until_something_that_states_them_changes_and_leave_no_runs(trained: mixing.Mixing) -> None:
+    assert len(trained.cells()) == 9 and not any(path.is_dir() for path in trained.outputs.iterdir())
+    said: list[str] = []
+    trained.run("uniform-static-1", said.append)
+    assert said == ["uniform-static-1: stands"]
+    text = trained.path.read_text()
+    trained.path.write_text(text.replace("alone: {all: 2}", "alone: {all: 3}"))
+    changed = mixing.Mixing(trained.path, trained.results)
+    trained.path.write_text(text)
+    assert changed.stored("uniform-static-1") and changed.stored("all-topic-1") is None
+
+
+def test_cells_measure_the_same_drawn_rows_so_that_a_run_has_no_difference_to_itself(trained: mixing.Mixing) -> None:
+    found = trained.whole_table()
+    one = trained.stored("uniform-static-1")
+    assert one and [len(row["resampled"]) for row in one["tasks"]] == [mixing.RESAMPLES] * 2
+    cells = {**{cell: stored for cell in trained.cells() if (stored := trained.stored(cell))}}
+    for seed in (1, 2):
+        for number, task in enumerate(("topic", "tags")):
+            cells[f"all-{task}-{seed}"] = {**cells[f"uniform-static-{seed}"]}
+            cells[f"all-{task}-{seed}"]["tasks"] = [cells[f"uniform-static-{seed}"]["tasks"][number]]
+    itself = table(cells, pairs=trained.pairs, budgets=["all"], tasks=trained.tasks, seeds=[1, 2])["pairs"][0]
+    assert itself["delta_m"]["all"] == {"percent": 0, "low": 0, "high": 0}
+    shown = markdown(found).splitlines()
+    assert shown[0].startswith("| sampling | weighting | topic (accuracy) | tags (accuracy) | delta_m, all |")
+    assert shown[5].startswith(f"| {best_of(found['pairs'])['sampling']}, MiniLM | static |")
+
+
+def made_up(value: float, spread: float, seed: int) -> dict[str, Any]:
+    drawn = value + spread * np.random.default_rng(seed).normal(size=500)
+    return {"task": "a", "metric": "accuracy", "value": value, "resampled": drawn.tolist()}
+
+
+def cell(*rows: dict[str, Any]) -> dict[str, Any]:
+    named = [{**row, "task": task} for row, task in zip(rows, "ab", strict=False)]
+    return {"date": "d", "commit": "c", "machine": "m", "training_s": 1, "tasks": named}
+
+
+def test_delta_m_is_the_mean_percentage_by_hand_and_its_interval_that_of_the_draws() -> None:
+    found = {"x-s-1": cell(made_up(0.6, 0.0, 0), made_up(0.5, 0.0, 0)), "y-s-1": cell(made_up(0.5, 0.0, 0), made_up(0.5, 0.0, 0))}
+    found |= {"all-a-1": cell(made_up(0.5, 0.0, 0)), "all-b-1": {**cell(made_up(0.4, 0.0, 0))}}
+    found["all-b-1"]["tasks"][0]["task"] = "b"
+    settings = {"pairs": [("x", "s"), ("y", "s")], "budgets": ["all"], "tasks": ["a", "b"], "seeds": [1]}
+    rows = table(found, **settings)["pairs"]
+    assert rows[0]["delta_m"]["all"]["percent"] == pytest.approx((100 * 0.1 / 0.5 + 100 * 0.1 / 0.4) / 2, abs=1e-3)
+    assert rows[0]["delta_m"]["all"]["low"] == rows[0]["delta_m"]["all"]["high"] == rows[0]["delta_m"]["all"]["percent"]
+    assert rows[1]["against_first"]["percent"] == pytest.approx(-10, abs=1e-3) and rows[0]["against_first"] is None
+    # Draws that go together on both sides leave no interval; draws of their own do.
+    found["x-s-1"] = cell(made_up(0.6, 0.03, 5), made_up(0.5, 0.0, 0))
+    found["y-s-1"] = cell(made_up(0.6, 0.03, 5), made_up(0.5, 0.0, 0))
+    paired = table(found, **settings)["pairs"][1]["against_first"]
+    assert paired == {"percent": 0, "low": 0, "high": 0}
+    found["y-s-1"] = cell(made_up(0.6, 0.03, 6), made_up(0.5, 0.0, 0))
+    apart = table(found, **settings)["pairs"][1]["against_first"]
+    assert apart["high"] - apart["low"] == pytest.approx(2 * 1.96 * 100 * 0.03 * 2**0.5 / 0.5 / 2, rel=0.15)
+    del found["y-s-1"]
+    assert table(found, **settings)["pairs"][1] == {
+        "sampling": "y",
+        "weighting": "s",
+        "scores": {"a": None, "b": None},
+        "delta_m": None,
+        "against_first": None,
+    }
+
+
+def test_every_cell_of_the_bench_is_a_sound_recipe(tmp_path: Path) -> None:
+    made = mixing.Mixing(ROOT / "benchmarks" / "quality" / "mixing.yaml", tmp_path)
+    assert len([name for name in made.cells() if not name.startswith("best")]) == 27 + 18
+    for name in (*made.cells()[:9], "all-atis-18"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(writer.render(made.recipe(name)), encoding="utf-8")
+        check_recipe(load_recipe(path))
+
+
+def test_the_page_shows_the_stored_table_of_mixing_and_a_changed_figure_is_found() -> None:
+    page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    found = json.loads((ROOT / "benchmarks" / "results" / "mixing.json").read_text())
+    assert mixing.written(page, found) == page
+    whole = all(row["delta_m"] for row in found["pairs"])
+    assert (counted(found) if whole else "Empty lines were not run yet.") in page
+    found["pairs"][0]["scores"]["sst2"] = 0.123
+    assert mixing.written(page, found) != page
+
+
+def test_the_page_shows_the_stored_costs_of_weightings_and_a_changed_figure_is_found() -> None:
+    page = (ROOT / "docs" / "mixing.md").read_text(encoding="utf-8")
+    found = json.loads((ROOT / "benchmarks" / "results" / "weighting.json").read_text())
+    assert weighting.written(page, found) == page
+    assert {row["cell"] for row in found["ratios"]} == {*weighting.CELLS, weighting.NAIVE}
+    found["ratios"][0]["ratio"] += 0.01
+    assert weighting.written(page, found) != page
