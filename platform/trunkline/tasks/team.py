@@ -56,13 +56,12 @@ class TeamCatalog:
         It follows all that were newest. Raises ConfigError if the card names data that other machines do not see.
         """
         card = load_card(source)
-        near = [
-            path for paths in card.data.files().values() for path in paths if "://" not in path and not Path(path).is_absolute()
-        ]
+        named = [path for paths in card.data.files().values() for path in paths]
+        near = [path for path in named if "://" not in path and not Path(path).is_absolute()]
         if near:
             raise ConfigError(
-                f"names data beside itself, {near[0]!r}, which other machines do not see. Put it in shared storage, and name it by "
-                "an absolute path or a URI.",
+                f"names data beside itself, {near[0]!r}, which other machines do not see. Put it in shared storage, and name it "
+                "by an absolute path or a URI.",
                 where=card.where("data"),
             )
         content = {"card.yaml": card.text.encode()}
@@ -158,9 +157,8 @@ class TeamCatalog:
 
 
 def _unreached(where: str, error: OSError) -> EnvironmentProblem:
-    return EnvironmentProblem(
-        f"can not be reached: {error.strerror or error}. Check the address and the credentials.", where=where
-    )
+    said = error.strerror or error
+    return EnvironmentProblem(f"can not be reached: {said}. Check the address and the credentials.", where=where)
 
 
 def _version(content: dict[str, bytes]) -> str:
@@ -186,9 +184,8 @@ def _place(target: Path, content: dict[str, bytes], published: set[str]) -> None
     if there == content:
         return
     if there and _version(there) not in published:
-        raise ConfigError(
-            "is another card than any that was published. Publish it, or move it away.", where=str(target / "card.yaml")
-        )
+        where = str(target / "card.yaml")
+        raise ConfigError("is another card than any that was published. Publish it, or move it away.", where=where)
     for file in there:
         (target / file).unlink()
     if target.is_dir() and any(target.iterdir()):
