@@ -25,8 +25,9 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(help_if_alone)
     for name, command in (("new", new), ("check", check), ("add", add), ("list", list_), ("show", show), ("remove", remove)):
         group.command(name)(command)
-    for command in (publish, fetch, history):
-        group.command(command.__name__)(command)
+    group.command("publish")(publish)
+    group.command("fetch")(fetch)
+    group.command("history")(history)
     app.add_typer(group, name="task")
 
 

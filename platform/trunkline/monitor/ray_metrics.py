@@ -47,7 +47,7 @@ class RayMetrics:
         self._gauges = {
             name: make_gauge(name, description=said, tag_keys=("run", *labels)) for name, (said, labels) in GAUGES.items()
         }
-        self._counters = {}
+        self._counters: dict[str, Any] = {}
         for name, (said, events) in COUNTERS.items():
             counter = make_counter(name, description=said, tag_keys=("run",))
             self._counters |= dict.fromkeys(events, counter)
