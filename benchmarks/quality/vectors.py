@@ -27,7 +27,9 @@ OUT = HERE / "outputs" / "vectors"
 RESULTS = HERE.parent / "results" / "vectors.json"
 SETS = ("EN-WS-353-ALL", "EN-MTurk-287", "EN-SIMLEX-999", "EN-RG-65")
 SAME = {"dim": 100, "window": 5, "epochs": 10}
-SEEDS = (1, 2)
+# A small text: few pairs come a hundred times, and at the usual rate ten epochs end far above the least loss.
+GLOVE = {"x_max": 10.0, "lr": 0.2, "window": 10}
+SEEDS = (1,)
 # What each of ours is held against: gensim's of the same kind; GloVe, which gensim lacks, against both.
 AGAINST = {"skipgram": ("gensim skipgram",), "cbow": ("gensim cbow",), "glove": ("gensim skipgram", "gensim cbow")}
 BOUND = 0.03
@@ -81,8 +83,10 @@ def measured(name: str, corpus: Corpus, text: Path, seed: int) -> dict[str, Any]
 
 
 def ours(method: str, corpus: Corpus, seed: int) -> Vectors:
-    extra = {"x_max": 10.0} if method == "glove" else {}  # a small text: few pairs come a hundred times
-    made: Vectors = VECTORS.get(method)(**SAME, **extra).train(corpus, seed=seed, say=lambda line: print(line, file=sys.stderr))
+    extra = GLOVE if method == "glove" else {}
+    made: Vectors = VECTORS.get(method)(**{**SAME, **extra}).train(
+        corpus, seed=seed, say=lambda line: print(line, file=sys.stderr)
+    )
     return made
 
 
@@ -127,7 +131,7 @@ def document(corpus: Corpus) -> dict[str, Any]:
         "command": "python -m benchmarks.quality.vectors",
         **{key: cells[-1][key] for key in ("date", "commit", "machine", "versions")},
         "text": {"words": len(corpus.ids), "different": len(corpus.words)},
-        "settings": {**SAME, "min_count": 5, "negative": 5, "sample": 1e-3, "seeds": list(SEEDS)},
+        "settings": {**SAME, "min_count": 5, "negative": 5, "sample": 1e-3, "glove": GLOVE, "seeds": list(SEEDS)},
         "methods": table,
         "verdicts": dict(verdicts(table)),
     }
