@@ -97,6 +97,7 @@ CASES = [
     process("no HOME", "trunkline parts >/dev/null && trunkline task list", 0, r"one", HOME=None),
     process("a HOME that can not be written", "trunkline task list", 0, r"one", HOME="/proc/1"),
     process("a TMPDIR that is not there", "trunkline task check one", 0, r"sound", TMPDIR="/nowhere"),
+    Case(64, "a cluster that is not there", run("submit", "recipes/r.yaml", "--cluster", "lcoal"), 3, r"Did you mean 'local'"),
     Case(64, "an unknown run", run("train", "recipes/r.yaml", "--resume", "r-2"), 2, r"no run 'r-2'"),
     *(
         Case(64, f"{name} of an unknown job", run(name, "r-3"), 2, r"no job 'r-3'")

@@ -35,6 +35,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def adapted_model(model: Path) -> Path:
+    """Of the same project, each task with a LoRA of its own, a few steps in."""
+    recipe = model.parents[2] / "recipes" / "small.yaml"
+    more = ["train.steps=4", "train.evaluate_every=4", "tasks=[topic, score]", "finetune={kind: lora, rank: 2}", "optim.lr=0.3"]
+    return trunkline.train(recipe, in_process=True, overrides=more).model
+
+
+@pytest.fixture(scope="module")
 def ours(model: Path) -> Model:
     return trunkline.load(model)
 
@@ -57,6 +65,7 @@ mask = tokens['attention_mask'][..., None]
 found = {'hf': (states.last_hidden_state * mask).sum(1) / mask.sum(1)}
 found['classifier'] = answer(AutoModelForSequenceClassification, FOLDER['classifier'])[1].logits
 found['sentences'] = SentenceTransformer(FOLDER['sentences']).encode(TEXTS)
+found['adapted'] = answer(AutoModelForSequenceClassification, FOLDER['adapted'])[1].logits
 session = onnxruntime.InferenceSession(FOLDER['onnx'] + '/model.onnx')
 padded = AutoTokenizer.from_pretrained(FOLDER['onnx'])(TEXTS, return_tensors='np', padding=True)
 given = {one.name: padded[one.name].astype(np.int64) for one in session.get_inputs()}
@@ -72,9 +81,11 @@ EXPORTS = {
 
 
 @pytest.fixture(scope="module")
-def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def exported(model: Path, adapted_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("exports")
-    return {name: export(model, form, place / name, tasks=tasks, say=lambda _: None) for name, (form, tasks) in EXPORTS.items()}
+    export(adapted_model, "hf-classifier", place / "adapted", tasks=["topic"], say=lambda _: None)
+    made = {name: export(model, form, place / name, tasks=own, say=lambda _: None) for name, (form, own) in EXPORTS.items()}
+    return {**made, "adapted": place / "adapted"}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +131,33 @@ def test_onnx_holds_the_vector_and_the_heads_for_texts_of_any_length(found: dict
     np.testing.assert_allclose(found["vector"], ours.embed(TEXTS), **NEAR)
     np.testing.assert_allclose(found["topic"], ours.scores("topic", TEXTS), **NEAR)
     np.testing.assert_allclose(found["score"][:, 0], ours.scores("score", TEXTS), **NEAR)
+
+
+def test_a_task_s_lora_is_merged_into_its_export(found: dict[str, np.ndarray], adapted_model: Path) -> None:
+    network = trunkline.load(adapted_model)
+    np.testing.assert_allclose(found["adapted"], network.scores("topic", TEXTS), **NEAR)
+    assert network.network.adapters is not None
+    network.network.adapters = None  # without it the logits are others
+    assert np.abs(found["adapted"] - network.scores("topic", TEXTS)).max() > 1e-4
+
+
+def test_tasks_that_change_the_trunk_for_themselves_are_not_exported_together(
+    adapted_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "export",
+        str(adapted_model),
+        "--format",
+        "onnx",
+        "--task",
+        "topic",
+        "--task",
+        "score",
+        "--to",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 3
+    assert "changes the trunk for itself (LoRA)" in capsys.readouterr().err
 
 
 def test_another_head_s_outputs_are_told_apart(found: dict[str, np.ndarray], ours: Model) -> None:

@@ -49,7 +49,7 @@ class Node:
             *options,
         ]
         with log.open("wb") as file:
-            self.process = subprocess.Popen(words, env=environment, stdout=file, stderr=file, start_new_session=True)
+            self.process = subprocess.Popen(words, env=environment, stdout=file, stderr=file)
 
     @classmethod
     def up(cls, environment: dict[str, str], log: Path, *options: str) -> Node:

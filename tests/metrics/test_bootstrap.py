@@ -14,6 +14,7 @@ from trunkline.metrics.ranking import Ndcg
 from trunkline.metrics.regression import Mse
 from trunkline.metrics.retrieval import RetrievalRecall
 from trunkline.metrics.span import AnswerF1
+from trunkline.metrics.tagging import SpanF1
 
 
 def of_rows(rng: np.random.Generator, rows: int = 37) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -104,6 +105,12 @@ def test_figures_of_draws_judged_row_by_row_are_those_of_the_rows_drawn() -> Non
         "answers": np.fromiter([("red house",), (), ("old",)] * 6 + [("red",), ()], object, 20),
     }
     draws = [rng.integers(0, 20, 20) for _ in range(5)]
+    names = np.array(["O", "B-A", "I-A", "B-B"])
+    spans = {"place": np.tile(np.arange(4), 5), "tag": rng.choice(names, 20), "predicted_tag": rng.choice(names, 20)}
+    whole_rows = [(rng.integers(0, 5, 5)[:, None] * 4 + np.arange(4)).ravel() for _ in range(5)]
+    assert SpanF1().values(whole_rows, **spans).tolist() == pytest.approx(
+        [SpanF1().value(**{name: record[taken] for name, record in spans.items()}) for taken in whole_rows], abs=1e-12
+    )
     for metric, records in ((Ndcg(), boxes), (AnswerF1(), answers)):
         one_by_one = [metric.value(**{name: record[taken] for name, record in records.items()}) for taken in draws]
         assert metric.values(draws, **records).tolist() == pytest.approx(one_by_one, abs=1e-12)

@@ -17,6 +17,7 @@ def test_an_event_that_matters_is_an_alert_and_another_is_not():
     assert alerts.of_event("checkpoint", {"step": 1}) is None
     found = alerts.of_event("non_finite", {"step": 7, "what": "gradient", "tasks": ["tone"]})
     assert (found.level, found.text) == ("WARN", "The gradient of step 7 is not finite, in tone.")
+    assert Alerts({}).of_event("spike", {"step": 7, "tasks": ["tone"]}).text == "The loss of step 7 leaps, in tone."
     assert alerts.of_event("checkpoint_failed", {"step": 8, "reason": "disk full"}).level == "ERROR"
     assert alerts.of_event("finished", {"steps": 9}).level == "INFO"
 

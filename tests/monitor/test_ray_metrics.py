@@ -36,7 +36,7 @@ def test_figures_and_events_become_metrics_by_run_and_task(tmp_path):
     metrics.log(10, {"train/tone/loss": 0.5, "train/tokens": 1000.0, "system/tokens_per_s": 100.0, "lr": 1.0})
     metrics.log(20, {"train/tone/loss": 0.25, "train/tokens": 2000.0, "system/tokens_per_s": 100.0})
     metrics.log(20, {"eval/tone/accuracy": 0.75, "eval/skill": 0.5})
-    for name in ("non_finite", "non_finite", "checkpoint", "checkpoint_failed"):
+    for name in ("non_finite", "spike", "checkpoint", "checkpoint_failed"):
         metrics.event(name, step=1)
     metrics.close()
     assert seen.values == {

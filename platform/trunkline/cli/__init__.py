@@ -6,6 +6,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "export": "export",
     "plan": "plan",
+    "tune": "tune",
     "submit": "jobs",
     "jobs": "jobs",
     "status": "jobs",

@@ -111,6 +111,10 @@ Two tasks that share one trunk: what a message to a support desk is about, and h
 Add a task of your own: `trunkline task new NAME --kind classification`, replace the example rows, and put its name into
 `tasks:` of recipes/first.yaml. `trunkline parts` lists every part a card or a recipe can name.
 """
+CLUSTER = """\
+# This machine, as a job that goes on when the terminal is closed: trunkline submit recipes/first.yaml --cluster local
+kind: local
+"""
 IGNORED = """\
 .trunkline/
 outputs/
@@ -131,4 +135,5 @@ def files(name: str) -> dict[str, str]:
         "tasks/urgency/train.csv": table(("text", "score"), scores[:TRAIN]),
         "tasks/urgency/validation.csv": table(("text", "score"), scores[TRAIN:]),
         "recipes/first.yaml": RECIPE,
+        "clusters/local.yaml": CLUSTER,
     }

@@ -25,6 +25,9 @@ def register(app: typer.Typer) -> None:
     group.callback(invoke_without_command=True)(help_if_alone)
     for name, command in (("new", new), ("check", check), ("add", add), ("list", list_), ("show", show), ("remove", remove)):
         group.command(name)(command)
+    group.command("publish")(publish)
+    group.command("fetch")(fetch)
+    group.command("history")(history)
     app.add_typer(group, name="task")
 
 
@@ -112,6 +115,60 @@ def remove(
     path = _catalog(catalog).path(name)
     remove_card(path, with_files=with_files)
     _tell({"removed": name, "path": shown(path)}, name, as_json)
+
+
+def publish(
+    task: NameOrPath,
+    to: Annotated[str, typer.Option("--to", help="The team's catalog: a folder, or a URI such as s3://...", show_default=False)],
+    catalog: CatalogFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a card into a team's catalog; every version is kept."""
+    import dataclasses
+    import getpass
+    import socket
+
+    from trunkline.tasks.team import TeamCatalog
+
+    entry, new = TeamCatalog(to).publish(_card(task, catalog).path, f"{getpass.getuser()}@{socket.gethostname()}")
+    text = f"version {entry.version} by {entry.who}{'' if new else ' is there already'}"
+    _tell({**dataclasses.asdict(entry), "new": new}, text, as_json)
+
+
+def fetch(
+    name: Name,
+    source: Annotated[str, typer.Option("--from", help="The team's catalog.", show_default=False)],
+    version: Annotated[str | None, typer.Option("--version", help="Instead of the newest.", show_default=False)] = None,
+    catalog: CatalogFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a card from a team's catalog; its plugin too, to be read before it is used."""
+    import dataclasses
+
+    from trunkline.tasks.team import TeamCatalog
+
+    folder = _catalog(catalog).folders[0]
+    entry = TeamCatalog(source).fetch(name, folder, version)
+    _tell({**dataclasses.asdict(entry), "path": str(folder / name)}, f"version {entry.version} by {entry.who}", as_json)
+    if "plugin.py" in entry.files:
+        note(f"It has Python of its own. Read {folder / name / 'plugin.py'} before it is used.")
+
+
+def history(
+    name: Name,
+    source: Annotated[str, typer.Option("--from", help="The team's catalog.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Every version of a card in a team's catalog: who, when, after which."""
+    import dataclasses
+
+    from trunkline.tasks.team import TeamCatalog
+
+    entries = TeamCatalog(source).history(name)
+    if as_json:
+        json_data([dataclasses.asdict(entry) for entry in entries])
+        return
+    table(("version", "when", "who", "after"), [(own.version, own.when[:19], own.who, " ".join(own.after)) for own in entries])
 
 
 def _tell(value: dict[str, Any], text: str, as_json: bool) -> None:

@@ -74,11 +74,11 @@ def pca(
 def _values(source: Path, words: Path | None) -> Any:
     """The vectors of a file or of a model's word table [V, E]."""
     if source.is_dir():
-        from trunkline import load
+        from trunkline.build.model import load_model
 
         if words is not None:
             raise UsageError("a model folder has its words itself. Leave it out.", where="--words")
-        return next(load(source).network.trunk.embeddings.parameters()).detach().numpy()
+        return next(load_model(source).network.trunk.embeddings.parameters()).detach().numpy()
     from trunkline.models.vectors import read_vectors
 
     return read_vectors(source, None, words).values

@@ -81,6 +81,10 @@ class Backend(Protocol):
         """File name -> text of what `submit` sends; touches nothing."""
         ...
 
+    def check(self) -> None:
+        """Whether the cluster can be asked at all, before anything is read for it."""
+        ...
+
     def submit(self, job: Job, package: Package, folder: Path) -> str:
         """Sends it, and gives the cluster's own id. folder: where files may be kept. A job that is there already is that job."""
         ...

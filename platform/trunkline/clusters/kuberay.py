@@ -47,6 +47,9 @@ class Operator:
     def files(self, job: Job, package: Package) -> dict[str, str]:
         return {"rayjob.yaml": render(documents(job, self.cluster, package))}
 
+    def check(self) -> None:
+        self._call("version", "--client")
+
     def submit(self, job: Job, package: Package, folder: Path) -> str:
         del folder
         self._call("apply", "--filename", "-", given=self.files(job, package)["rayjob.yaml"])

@@ -39,6 +39,9 @@ class Launcher:
         del package
         return {"launcher.yaml": render([config(job, self.cluster)]), "submit.sh": f"{shlex.join(submission(job))}\n"}
 
+    def check(self) -> None:
+        call(["ray", "--version"], hint=RAY)
+
     def submit(self, job: Job, package: Package, folder: Path) -> str:
         package.copy_to(folder / "project")
         file = folder / "launcher.yaml"

@@ -36,6 +36,9 @@ class Machine:
         del package
         return {"command.sh": f"{shlex.join(self._command(job))}\n"}
 
+    def check(self) -> None:
+        """This machine is here."""
+
     def submit(self, job: Job, package: Package, folder: Path) -> str:
         log = (folder / LOG).open("wb")
         words = ["bash", "-c", WRAPPER, "run", str(folder / CODE), *self._command(job)]

@@ -54,7 +54,7 @@ class RayJobs:
 
     def submit(self, job: Job, package: Package, folder: Path) -> str:
         del folder
-        self._check_version()
+        self.check()
         if self.state(job, job.name).state != "unknown":
             return job.name
         archive = package.archive()
@@ -83,7 +83,7 @@ class RayJobs:
         del job
         self.api.json("POST", f"/api/jobs/{quote(native, safe='')}/stop", missing_ok=True)
 
-    def _check_version(self) -> None:
+    def check(self) -> None:
         """A cluster of another Ray fails later, in the worker that unpickles what this one sent."""
         found = self.api.json("GET", "/api/version") or {}
         theirs, ours = str(found.get("ray_version", "")), metadata.version("ray")

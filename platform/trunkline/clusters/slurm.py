@@ -67,6 +67,9 @@ class Batch:
         del package
         return {"job.sbatch": script(job, self.cluster)}
 
+    def check(self) -> None:
+        call([self.cluster.sbatch, "--version"], hint=SLURM)
+
     def submit(self, job: Job, package: Package, folder: Path) -> str:
         del folder
         place = Path(folder_of(job))

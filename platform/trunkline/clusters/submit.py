@@ -39,6 +39,7 @@ def submit(recipe: Path, cluster: str, overrides: Sequence[str], *, say: Say, sk
     """
     book, stated, there = _read(recipe, cluster, overrides)
     backend = backend_of(there)
+    backend.check()
     _check(stated, recipe, say, skip_data=skip_data)
     job, package = _packed(book, stated, there, recipe, overrides, new_id(recipe), say)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

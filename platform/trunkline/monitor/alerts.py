@@ -27,6 +27,11 @@ def _non_finite(details: Mapping[str, Any]) -> Alert:
     return Alert("Step left out", f"The {what} of step {details.get('step')} is not finite, in {tasks}.")
 
 
+def _spike(details: Mapping[str, Any]) -> Alert:
+    tasks = ", ".join(details.get("tasks") or ()) or "unknown tasks"
+    return Alert("Step left out", f"The loss of step {details.get('step')} leaps, in {tasks}.")
+
+
 def _checkpoint_failed(details: Mapping[str, Any]) -> Alert:
     return Alert("Checkpoint failed", f"No checkpoint of step {details.get('step')}: {details.get('reason')}.", "ERROR")
 
@@ -45,6 +50,7 @@ def _finished(details: Mapping[str, Any]) -> Alert:
 
 OF_EVENTS: dict[str, Callable[[Mapping[str, Any]], Alert]] = {
     "non_finite": _non_finite,
+    "spike": _spike,
     "checkpoint_failed": _checkpoint_failed,
     "straggler": _straggler,
     "stopped": _stopped,

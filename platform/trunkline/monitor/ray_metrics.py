@@ -22,9 +22,9 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "trunkline_restarts": ("attempts of this run that failed", ()),
     "trunkline_effective_share": ("share of this attempt's time that was spent in steps", ()),
 }
-COUNTERS: dict[str, tuple[str, str]] = {
-    "trunkline_steps_left_out": ("steps whose loss or gradient was not finite", "non_finite"),
-    "trunkline_checkpoints_failed": ("checkpoints that could not be written", "checkpoint_failed"),
+COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "trunkline_steps_left_out": ("steps whose loss was not finite or leapt", ("non_finite", "spike")),
+    "trunkline_checkpoints_failed": ("checkpoints that could not be written", ("checkpoint_failed",)),
 }
 Make = Callable[..., Any]
 
@@ -47,9 +47,10 @@ class RayMetrics:
         self._gauges = {
             name: make_gauge(name, description=said, tag_keys=("run", *labels)) for name, (said, labels) in GAUGES.items()
         }
-        self._counters = {
-            event: make_counter(name, description=said, tag_keys=("run",)) for name, (said, event) in COUNTERS.items()
-        }
+        self._counters: dict[str, Any] = {}
+        for name, (said, events) in COUNTERS.items():
+            counter = make_counter(name, description=said, tag_keys=("run",))
+            self._counters |= dict.fromkeys(events, counter)
         self._last: tuple[int, float] | None = None
         self._tokens: float | None = None
         self._in_steps_s = 0.0
