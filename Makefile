@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all bad-inputs faults check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak properties fuzz lock sbom check format readme clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -56,6 +56,21 @@ check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 format: $(READY)  ## bring the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+soak: $(READY)  ## MINUTES (40) of training with a fault every 5 minutes, against the same run left alone
+	@PYTHONPATH=tests:. $(BIN)/python -m faults.soak $(or $(MINUTES),40) 300
+
+properties: $(READY)  ## 2,000 examples of each property of recipes, cards, streams, packs, manifests (10 minutes)
+	@PROPERTY_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/test_properties.py --timeout=3600
+
+fuzz: $(READY)  ## coverage-guided fuzzing of the readers of YAML, CoNLL, SQuAD and manifests (10 minutes)
+	@for reader in yaml conll squad manifest; do PYTHONPATH=tests:. $(BIN)/python -m fuzz $$reader 150; done
+
+lock: $(READY)  ## requirements.lock: every package with its version and hashes, from pyproject.toml and constraints.txt
+	@$(BIN)/uv pip compile -q pyproject.toml --all-extras -c constraints.txt --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+sbom: $(READY)  ## sbom.json: what is installed, as CycloneDX, without the network
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 readme: $(READY)  ## write the tables of parts in README.md and docs/parts.md anew, from the registry
 	@$(BIN)/python docs/tables.py

@@ -18,10 +18,10 @@ FLOORS = (
     ("config", "cluster", "batch"),
     ("tasks",),
     ("data", "models", "losses", "weighting", "sampling", "metrics", "monitor", "checkpoint"),
-    ("training", "evaluate", "predict", "export", "report", "continual", "vectors"),
+    ("training", "evaluate", "predict", "export", "report", "continual", "vectors", "quality"),
     ("build",),
     ("launch", "plan", "serve", "doctor"),
-    ("workflows",),
+    ("workflows", "clusters"),
     ("cli",),
     ("__init__", "__main__"),
 )

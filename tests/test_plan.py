@@ -100,3 +100,13 @@ def test_plan_shows_shares_of_the_tasks_that_are_drawn_and_leaves_no_run(
     assert not (tmp_path / "outputs").exists()
     assert main(["plan", str(recipe), "-s", "sampling={kind: temperature, temperature: -1}"]) == 3
     assert "sampling.temperature" in capsys.readouterr().err
+
+
+def test_a_leak_between_two_tasks_is_named_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = write_project(tmp_path)
+    assert main(["plan", str(recipe), "-s", "tasks=[topic, score]", "--json"]) == 0
+    out, err = capsys.readouterr()
+    leaks = {row["task"]: [(leak["trained"], leak["rows"]) for leak in row["leaks"]] for row in json.loads(out)}
+    # Both read the same rows; topic keeps more of them for validation than score does.
+    assert [trained for trained, _ in leaks["topic"]] == ["score"] and leaks["score"] == []
+    assert f"warning: leak: {leaks['topic'][0][1]} of " in err and "stand in the training of score" in err

@@ -1,4 +1,4 @@
-"""Benches made of a ladder's rungs: seeds, tokenizers, what they measure beside the score, and pages that say what results say."""
+"""Benches made of a ladder's rungs: seeds, tokenizers, what they measure beside the score; pages say what results say."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def climbed(tmp_path_factory: pytest.TempPathFactory) -> ladder.Ladder:
         card.write_text(card.read_text().replace("test: 0", "test: 25"))
     (folder / "rungs.yaml").write_text(RUNGS.lstrip())
     made = ladder.Ladder(folder / "rungs.yaml", folder / "results")
-    with pytest.raises(UsageError, match="no rung 'agian'. Did you mean 'again'"):
+    with pytest.raises(UsageError, match=r"no rung 'agian'\. Did you mean 'again'"):
         made.climb(["agian"], lambda _: None)
     made.climb(["first", "again"], lambda _: None)
     return made

@@ -153,11 +153,11 @@ def verify(path: Path) -> dict[str, Any]:
         raise IntegrityError("COMMIT is missing: this checkpoint was never finished.", where=where)
     try:
         raw = (path / MANIFEST).read_bytes()
-        manifest: dict[str, Any] = json.loads(raw)
+        manifest = _well_formed(json.loads(raw))
         entries, version, step = manifest["files"], manifest["schema_version"], manifest["step"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{MANIFEST} can not be read: {error}.", where=where) from error
-    if (path / COMMIT).read_text().strip() != hashlib.sha256(raw).hexdigest():
+    if (path / COMMIT).read_bytes().strip() != hashlib.sha256(raw).hexdigest().encode():
         raise IntegrityError(f"{MANIFEST} is not the one that was committed.", where=where)
     if version > SCHEMA_VERSION:
         raise IntegrityError(
@@ -176,6 +176,19 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def _well_formed(manifest: Any) -> dict[str, Any]:
+    """Raises TypeError or ValueError unless every value is of its type and every file one of the folder's own."""
+    if type(manifest["schema_version"]) is not int or type(manifest["step"]) is not int or manifest["step"] < 0:
+        raise TypeError("schema_version and step are whole numbers")
+    for name, entry in manifest["files"].items():
+        if type(entry["size"]) is not int or type(entry["sha256"]) is not str:
+            raise TypeError(f"size and sha256 of {name!r} are a whole number and text")
+        if Path(name).name != name or name in (COMMIT, MANIFEST):
+            raise ValueError(f"{name!r} is no file of this folder")
+    found: dict[str, Any] = manifest
+    return found
+
+
 def load(path: Path) -> Restored:
     """A verified checkpoint's tensors and state. Raises IntegrityError, also for weights that are no numbers."""
     manifest = verify(path)
@@ -185,9 +198,15 @@ def load(path: Path) -> Restored:
             try:
                 _refuse_double(path / name)
                 tensors |= safetensors.torch.load_file(path / name)
-            except (SafetensorError, ValueError) as error:
+            except (SafetensorError, ValueError, RecursionError) as error:
                 raise IntegrityError(f"{name} is no safetensors file: {error}.", where=str(path)) from error
-    step, state = int(manifest["step"]), json.loads((path / STATE).read_text())
+    step = int(manifest["step"])
+    try:
+        state = json.loads((path / STATE).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"{STATE} can not be read: {error}.", where=str(path)) from error
+    if not isinstance(state, dict):
+        raise IntegrityError(f"{STATE} holds no keys and values.", where=str(path))
     if state.get("step") != step:
         raise IntegrityError(f"{STATE} is of step {state.get('step')}, the manifest of step {step}.", where=str(path))
     spoilt = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]

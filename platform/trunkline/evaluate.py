@@ -12,6 +12,7 @@ import torch
 from trunkline.data.encoding.base import Encoding, Records
 from trunkline.data.packing import Table, evaluation_keys, evaluation_packs
 from trunkline.metrics.base import Metric
+from trunkline.metrics.bootstrap import Measured
 from trunkline.models.multitask import MultiTask
 
 Gather = Callable[[Any], list[Any]]
@@ -52,6 +53,21 @@ def evaluate(
     return {name: metric.compute() for name, metric in metrics.items()}
 
 
+def everything(
+    model: MultiTask,
+    judged: Judged,
+    *,
+    tokens_per_pass: int,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+    gather: Gather = lambda own: [own],
+) -> Measured:
+    """The records of all rows over all ranks, equal for any number of them: what intervals and tables are made of. Collective."""
+    own = list(measure(model, judged, tokens_per_pass=tokens_per_pass, device=device, rank=rank, world=world))
+    return Measured.of(part for parts in gather(own) for part in parts)
+
+
 def measure(
     model: MultiTask,
     judged: Judged,
@@ -88,13 +104,8 @@ def baseline(judged: Judged, train: Table, *, limit: int | None = None) -> dict[
     chosen = judged.table.learned[:limit]
     evaluated = judged.table.rows.take(chosen)
     records = judged.encoding.baseline(train.labelled(), evaluated, evaluation_keys(judged.name, chosen))
-    ids = np.repeat(chosen, evaluated.counts)
-    values = {}
-    for name, make in judged.metrics.items():
-        metric = make()
-        metric.update(ids, **{key: records[key] for key in metric.needs})
-        values[name] = metric.compute()
-    return values
+    measured = Measured.of([(np.repeat(chosen, evaluated.counts), records)])
+    return {name: measured.value(make()) for name, make in judged.metrics.items()}
 
 
 def skill(value: float, base: float, best: float) -> float:

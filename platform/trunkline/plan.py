@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from trunkline.build.assemble import open_rows
 from trunkline.build.mixing import make_sampler
-from trunkline.build.prepare import prepare, project_folder
+from trunkline.build.prepare import load_cards, open_sources, prepare, project_folder
+from trunkline.build.task import reading
 from trunkline.config import Recipe
+from trunkline.data.sources.base import TaskText
+from trunkline.quality.leaks import Leak, leaks
 from trunkline.sampling.base import Sampler
+from trunkline.tasks.catalog import catalog_for
+from trunkline.tasks.sharing import owners
 
 TRIED = 1000  # steps at which rates are looked at
 
@@ -22,7 +27,8 @@ TRIED = 1000  # steps at which rates are looked at
 class Planned:
     """One task of a planned run. rows, tokens: to be drawn; shares: of all tasks' together; passes: over its training rows.
 
-    available: its training rows; row_tokens: mean tokens of one.
+    available: its training rows; row_tokens: mean tokens of one. leaks: rows it would be measured on that some
+    task would learn from.
     """
 
     task: str
@@ -33,6 +39,7 @@ class Planned:
     row_share: float
     token_share: float
     passes: float
+    leaks: tuple[Leak, ...] = ()
 
 
 def plan(recipe: Recipe, say: Callable[[str], None]) -> list[Planned]:
@@ -47,7 +54,22 @@ def plan(recipe: Recipe, say: Callable[[str], None]) -> list[Planned]:
         sizes = open_rows(run)
         counts = {name: len(size) for name, size in sizes.items()}
         means = {name: float(size.mean()) for name, size in sizes.items()}
-        return shares(make_sampler(recipe, counts, means), recipe.train.steps, recipe.train.tokens_per_step)
+        found = shares(make_sampler(recipe, counts, means), recipe.train.steps, recipe.train.tokens_per_step)
+    known = _leaks(recipe)
+    for leak in known:
+        say(f"warning: {leak.sentence}")
+    return [replace(own, leaks=tuple(leak for leak in known if leak.task == own.task)) for own in found]
+
+
+def _leaks(recipe: Recipe) -> list[Leak]:
+    """With `decontaminate`, of what is left."""
+    assert recipe.path is not None
+    catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
+    cards = load_cards(recipe, catalog)
+    guests = owners(cards, "rows_of")
+    sources = open_sources(recipe, cards, catalog)
+    own = {name: card for name, card in cards.items() if name not in guests}
+    return leaks({name: TaskText(sources[name], tuple(card.inputs), reading(card)) for name, card in own.items()})
 
 
 def shares(sampler: Sampler, steps: int, tokens_per_step: int) -> list[Planned]:

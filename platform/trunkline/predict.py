@@ -127,6 +127,19 @@ class Model:
             vectors[batch.tasks[""].row_ids] = pool(hidden, batch.index("")).float().cpu().numpy()
         return vectors
 
+    def layers(self, texts: Sequence[str], *, pooling: str = "mean") -> list[np.ndarray]:
+        """The same of every layer of the trunk, from the embeddings up: float32 [n, D] each; the last is what `embed` gives."""
+        pool = self._pool(pooling)
+        encoded = self.tokenizer.encode(list(texts))
+        bounds = itertools.pairwise(encoded.tokens.starts.tolist())
+        rows = rows_of([encoded.tokens.values[a:b].tolist() for a, b in bounds])
+        found = [np.zeros((len(rows), self.width), np.float32) for _ in range(self.network.trunk.num_layers)]
+        for batch in self._packs({"": Table(rows, lambda given, _: (given.tokens.values, {}), rows)}):
+            ids, index = batch.tasks[""].row_ids, batch.index("")
+            for own, hidden in zip(found, self.network.trunk.layers(batch.to(self.device)), strict=True):
+                own[ids] = pool(hidden, index).float().cpu().numpy()
+        return found
+
     def _pool(self, pooling: str) -> Any:
         """The pooling of that name. Raises ConfigError for none, UsageError for one that a head must learn."""
         pool = POOLINGS.get(pooling)(self.width)

@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bad_inputs import commands
 from bad_inputs.project import Case, Project
 from bad_inputs.table import CASES, trained_once
 
@@ -34,6 +33,7 @@ def judged(case: Case, folder: Path) -> dict[str, Any]:
 def main(wanted: set[int]) -> int:
     os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", "DS_ACCELERATOR": "cpu"}
     base = Path(tempfile.mkdtemp(prefix="bad", dir="/tmp"))
+    os.environ["HOME"] = str(base)  # what lies in the user's own is none of this
     found = []
     for number, case in enumerate(CASES):
         if wanted and case.row not in wanted:
@@ -46,12 +46,10 @@ def main(wanted: set[int]) -> int:
             print(f"      {row['said'][-600:]}", flush=True)
     shutil.rmtree(base)
     wrong = sum(bool(row["faults"]) for row in found)
-    rows = {case.row for case in CASES} - set(commands.NOT_RUN)
-    print(f"{len(found)} inputs, {len(rows)} of 64 rows whole, {wrong} not as they must be")
-    for row, why in commands.NOT_RUN.items():
-        print(f"not run: {row}: {why}")
+    rows = {row["row"] for row in found}
+    print(f"{len(found)} inputs in {len(rows)} of 64 rows, {wrong} not as they must be")
     if not wanted:
-        RESULT.write_text(json.dumps({**facts(), "wrong": wrong, "not_run": commands.NOT_RUN, "inputs": found}, indent=1) + "\n")
+        RESULT.write_text(json.dumps({**facts(), "rows": len(rows), "wrong": wrong, "inputs": found}, indent=1) + "\n")
     return min(wrong, 1)
 
 

@@ -138,6 +138,13 @@ CASES = [
         r"(?s)^(?!.*hunter2).*does not belong in a file",
     ),
     Case(
+        18,
+        "a password in an address",
+        with_line("catalog: ['s3://me:hunter2hunter2@bucket/tasks']"),
+        3,
+        r"(?s)^(?!.*hunter2).*catalog\.0: an address with a password",
+    ),
+    Case(
         18, "a secret in an override", override("track.wandb.api_key=hunter2hunter2"), 3, r"(?s)^(?!.*hunter2).*does not belong"
     ),
     Case(

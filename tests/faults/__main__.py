@@ -42,14 +42,21 @@ def stored() -> dict[str, Any]:
     return found
 
 
+def facts(command: str) -> dict[str, Any]:
+    """How, when and where."""
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPU cores, load {os.getloadavg()[0]:.0f}"
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"schema_version": 1, "command": command, "date": now, "commit": git.stdout.strip(), "machine": machine}
+
+
 def store(rows: dict[str, Any], not_run: dict[str, str]) -> None:
     """The whole table, after every row."""
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
-    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPU cores"
-    facts = {"schema_version": 1, "command": "make faults", "commit": git.stdout.strip(), "machine": machine}
     seconds = round(sum(row["seconds"] for row in rows.values()), 1)
     left = {name: why for name, why in not_run.items() if name not in rows}
-    RESULT.write_text(json.dumps({**facts, "seconds": seconds, "rows": rows, "not_run": left}, indent=1) + "\n")
+    wrong = [name for name, row in rows.items() if row["wrong"]]
+    whole = {**facts("make faults"), "seconds": seconds, "wrong": wrong, "rows": rows, "not_run": left}
+    RESULT.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def row(name: str, what: str, act: Any, clean: Path) -> dict[str, Any]:
@@ -65,8 +72,8 @@ def row(name: str, what: str, act: Any, clean: Path) -> dict[str, Any]:
         values, fault = {"outcome": "not as it must be"}, f"{type(error).__name__}: {error}"
     finally:
         lab.close()
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"fault": what, **values, "wrong": fault, "seconds": round(time.monotonic() - start, 1), "date": date}
+    told = {name: value for name, value in facts("").items() if name in ("date", "commit", "machine")}
+    return {"fault": what, **values, "wrong": fault, "seconds": round(time.monotonic() - start, 1), **told}
 
 
 def main(words: list[str]) -> int:

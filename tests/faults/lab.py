@@ -78,17 +78,17 @@ class Child:
 
 
 def fork(act: Callable[[], int], spoken: Path, *, terminal: bool = False) -> Child:
-    """`act` in a process of its own session; its return value is the exit code."""
+    """`act` in a process of its own, with a terminal of its own if asked; its return value is the exit code."""
     master, slave = pty.openpty() if terminal else (None, None)
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
-            os.setsid()
             if slave is None:
                 slave = os.open(spoken, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             else:
+                os.setsid()
                 fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             os.dup2(slave, 1)
             os.dup2(slave, 2)
@@ -97,9 +97,11 @@ def fork(act: Callable[[], int], spoken: Path, *, terminal: bool = False) -> Chi
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)  # whatever happens: above are the parent's own endings
     if slave is not None:
         os.close(slave)
     if master is not None:

@@ -13,12 +13,12 @@ from faults.lab import STEPS, Lab, at_steps, equal, events, steps_logged, words
 from faults.report import Found, expect
 from trunkline import checkpoint
 
-POINTS = {  # point: the step resumed from, when it is passed in the save of step 10 (the prune: of step 15)
+POINTS = {  # point: the step resumed from, when it is passed in the save of step 10 (the first prune: of step 15)
     "F3": ("checkpoint.before_shard:2", 5),
     "F4": ("checkpoint.before_manifest:2", 5),
     "F5": ("checkpoint.after_rename:2", 5),
     "F6": ("checkpoint.after_commit:2", 10),
-    "F7": ("checkpoint.during_prune", 10),
+    "F7": ("checkpoint.during_prune", 15),
 }
 
 

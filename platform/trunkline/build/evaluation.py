@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from trunkline.build.model import load_model
 from trunkline.build.task import SPLITS, open_source, reading
 from trunkline.data.intake import said
 from trunkline.data.packing import Table
+from trunkline.data.sources.base import TaskText
 from trunkline.data.store import SplitJob, build_all
 from trunkline.errors import ConfigError, UsageError, nearest
-from trunkline.evaluate import Judged, baseline, evaluate, skill
+from trunkline.evaluate import Judged, baseline, everything, skill
+from trunkline.metrics.bootstrap import Measured, interval, paired
+from trunkline.metrics.tables import calibration, confusion, wrongness
 from trunkline.predict import TOKENS_PER_PASS, Model
+from trunkline.quality.leaks import Leak, leaks
+from trunkline.quality.linear import linear, texts
 from trunkline.registry import METRICS
 from trunkline.tasks.catalog import Catalog, nearest_folder
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is told of each task beside its figures.
+
+    draws: of the bootstrap, 0 for no intervals. tables: confusion and calibration. worst: how many rows the model got most wrong,
+    with their texts. linear: what TF-IDF and a linear model get. leaks: rows that stand in the training of any of the tasks.
+    against: another model, compared on the same rows.
+    """
+
+    draws: int = 0
+    tables: bool = False
+    worst: int = 0
+    linear: bool = False
+    leaks: bool = False
+    against: Path | None = None
+
+
 def evaluate_model(
-    folder: Path, *, tasks: Sequence[str] | None, split: str, catalog: Path | None, say: Callable[[str], None]
+    folder: Path,
+    *,
+    tasks: Sequence[str] | None,
+    split: str,
+    catalog: Path | None,
+    say: Callable[[str], None],
+    asked: Asked | None = None,
 ) -> list[dict[str, Any]]:
     """One mapping per task: task, kind, rows, metric (headline), baseline, value, skill, learned, metrics (all of them).
 
     catalog: where the cards with the data are, by default `tasks/` near the model or the current folder. A card whose
-    fingerprint is not the one the model was trained with is refused.
+    fingerprint is not the one the model was trained with is refused. asked: adds intervals, draws, confusion, calibration,
+    worst, linear, leaks, against.
     """
+    asked = asked or Asked()
     place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
     if place is None:
         raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
@@ -36,7 +67,53 @@ def evaluate_model(
     cards = Catalog([place])
     model = load_model(folder, cards)
     names = list(tasks) if tasks else list(model.tasks)
-    return [_one(model, name, cards, place, split, say) for name in names]
+    other = None if asked.against is None else load_model(asked.against, cards)
+    if other is not None:
+        _check_same(model, other, names, asked.against)
+    found = [_one(model, name, cards, place, split, say, asked, other) for name in names]
+    if asked.leaks:
+        known = leaking(_at_hand(model, cards), cards, (split,))
+        for row in found:
+            row["leaks"] = [asdict(leak) for leak in known if leak.task == row["task"]]
+        for leak in known:
+            if leak.task in names:
+                say(f"warning: {leak.sentence}")
+    return found
+
+
+def _at_hand(model: Model, catalog: Catalog) -> list[str]:
+    """The model's tasks whose cards are there."""
+    whole = {part: name for name, parts in model.joint.items() for part in parts.values()}
+    there = set(catalog.names())
+    return [name for name in model.tasks if whole.get(name, name) in there]
+
+
+def leaking(tasks: Sequence[str], catalog: Catalog, splits: Sequence[str]) -> list[Leak]:
+    """Rows of these splits that stand in the training of any of the tasks whose cards are at hand; nothing of training itself."""
+    there: dict[str, TaskText] = {}
+    for name in tasks:
+        card = catalog.get(name)
+        if card.host is not card and card.host.name in tasks:
+            continue  # its rows are its host's
+        there[name] = TaskText(open_source(card, catalog), tuple(card.inputs), reading(card))
+    return leaks(there, [split for split in splits if split != "train"])
+
+
+def _check_same(model: Model, other: Model, names: Sequence[str], folder: Path | None) -> None:
+    """Raises ConfigError unless the other model has these tasks with the same inputs, target and labels."""
+    for name in names:
+        about, theirs = model.manifest["tasks"].get(name), other.manifest["tasks"].get(name)
+        if about is not None and theirs is None:
+            raise ConfigError(
+                f"has no task '{name}', so the two can not be compared on it. {nearest(name, other.tasks)} Name those that both "
+                "have with --task.",
+                where=str(folder),
+            )
+        if about is not None and theirs is not None and about["fingerprint"] != theirs["fingerprint"]:
+            raise ConfigError(
+                f"task '{name}' has other inputs, labels or columns there, so the two can not be compared on it.",
+                where=str(folder),
+            )
 
 
 def judged_task(
@@ -65,23 +142,24 @@ def judged_task(
     return Judged(name, table, served.encoding, served.metrics), trained
 
 
-def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say: Callable[[str], None]) -> dict[str, Any]:
+def _one(
+    model: Model,
+    name: str,
+    catalog: Catalog,
+    place: Path,
+    split: str,
+    say: Callable[[str], None],
+    asked: Asked,
+    other: Model | None,
+) -> dict[str, Any]:
     judged, trained = judged_task(model, name, catalog, place, split, say)
     served = model.task(name)
-    found = evaluate(
-        model.network,
-        judged,
-        tokens_per_pass=TOKENS_PER_PASS,
-        device=torch.device("cpu"),
-        rank=0,
-        world=1,
-        gather=lambda v: [v],
-        limit=None,
-    )
+    measured = everything(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=model.device)
+    found = {metric: measured.value(make()) for metric, make in judged.metrics.items()}
     headline = next(iter(served.metrics))
     guess = baseline(judged, trained)
     gained = skill(found[headline], guess[headline], METRICS.get(headline).best)
-    return {
+    row = {
         "task": name,
         "kind": served.kind,
         "rows": len(judged.table.rows),
@@ -92,3 +170,75 @@ def _one(model: Model, name: str, catalog: Catalog, place: Path, split: str, say
         "learned": gained > 0,
         "metrics": found,
     }
+    row |= _details(model, judged, trained, measured, asked)
+    if other is not None:
+        theirs, _ = judged_task(other, name, catalog, place, split, lambda _: None)
+        row["against"] = _compared(judged, measured, other, theirs, asked)
+    return row
+
+
+def _details(model: Model, judged: Judged, trained: Table, measured: Measured, asked: Asked) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if asked.draws:
+        told["draws"] = asked.draws
+        told["intervals"] = {name: interval(make(), measured, asked.draws) for name, make in judged.metrics.items()}
+    labels = getattr(judged.encoding, "labels", None)
+    if asked.tables:
+        told["confusion"] = confusion(measured.records, labels) if labels is not None else None
+        told["calibration"] = calibration(measured.records)
+    if asked.worst:
+        told["worst"] = _worst(model, judged, measured, asked.worst, labels)
+    if asked.linear:
+        told["linear"] = _linear(model, judged, trained)
+    return told
+
+
+def _worst(
+    model: Model, judged: Judged, measured: Measured, count: int, labels: Sequence[str] | None
+) -> list[dict[str, Any]] | None:
+    """The rows with the greatest mean wrongness: their text as the trunk reads it, what was right, what was said."""
+    wrong = wrongness(measured.records)
+    if wrong is None or not len(wrong):
+        return None
+    lengths = measured.starts[1:] - measured.starts[:-1]
+    mean = np.add.reduceat(wrong, measured.starts[:-1]) / lengths
+    chosen = np.argsort(-mean, kind="stable")[:count]
+    shown = texts(judged.table.rows.take(measured.rows[chosen]), model.tokenizer)
+    told = []
+    for number, text in zip(chosen.tolist(), shown, strict=True):
+        own = slice(int(measured.starts[number]), int(measured.starts[number + 1]))
+        said = {
+            name: [_shown(value, labels) for value in measured.records[name][own].tolist()]
+            for name in ("target", "prediction")
+            if name in measured.records
+        }
+        told.append({"row": int(measured.rows[number]), "text": text, "wrongness": float(mean[number]), **said})
+    return told
+
+
+def _shown(value: Any, labels: Sequence[str] | None) -> Any:
+    return labels[value] if labels is not None and isinstance(value, int) else value
+
+
+def _linear(model: Model, judged: Judged, trained: Table) -> Mapping[str, float] | None:
+    """The task's metrics of TF-IDF and a linear model, for kinds of one target a row."""
+    chosen = judged.table.learned
+    rows = judged.table.rows.take(chosen)
+    labels = getattr(judged.encoding, "labels", None)
+    outputs = linear(trained.labelled(), rows, model.tokenizer, None if labels is None else len(labels))
+    if outputs is None:
+        return None
+    _, targets = judged.encoding.collate(rows, np.zeros(len(rows), np.uint64))
+    measured = Measured.of([(chosen, judged.encoding.records(outputs, targets))])
+    return {name: measured.value(make()) for name, make in judged.metrics.items()}
+
+
+def _compared(judged: Judged, measured: Measured, other: Model, theirs: Judged, asked: Asked) -> dict[str, Any]:
+    """Each metric of both models on the same rows. Raises ConfigError where they keep other rows of the split."""
+    second = everything(other.network, theirs, tokens_per_pass=TOKENS_PER_PASS, device=other.device)
+    if not np.array_equal(measured.rows, second.rows):
+        raise ConfigError(
+            f"task '{judged.name}': the two models keep other rows of the split ({len(measured.rows)} and {len(second.rows)}), "
+            "by their tokenizers or max_length. They can not be compared row by row."
+        )
+    return {name: asdict(paired(make(), measured, second, asked.draws)) for name, make in judged.metrics.items()}

@@ -17,6 +17,7 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from trunkline.cli import COMMANDS, output
 from trunkline.errors import EnvironmentProblem, TrunklineError
+from trunkline.monitor.redact import redacted_text
 
 INTERRUPTED = 130
 BUG = 1
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bug(error: Exception, as_json: bool) -> int:
-    traceback.print_exception(error)
+    sys.stderr.write(redacted_text("".join(traceback.format_exception(error))))
     said = f"{type(error).__name__}: {error}"
     return _fail("bug", f"this is a bug in trunkline: {said}. Please report it with the lines above.", None, BUG, as_json)
 
@@ -86,7 +87,7 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(kind: str, message: str, where: str | None, code: int, as_json: bool) -> int:
     if as_json:
-        error = {"kind": kind, "message": message, "where": where, "exit_code": code}
+        error = {"kind": kind, "message": redacted_text(message), "where": where, "exit_code": code}
         output.data(json.dumps({"error": error}, ensure_ascii=False))
     else:
         output.note(f"error: {where}: {message}" if where else f"error: {message}")

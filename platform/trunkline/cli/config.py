@@ -22,6 +22,7 @@ class FileKind(StrEnum):
 
     recipe = "recipe"
     card = "card"
+    cluster = "cluster"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +52,8 @@ def schema(
     del as_json  # a schema is JSON either way
     if file is FileKind.recipe:
         from trunkline.config import json_schema
+    elif file is FileKind.cluster:
+        from trunkline.cluster import json_schema
     else:
         from trunkline.tasks.card import json_schema
     json_data(json_schema())

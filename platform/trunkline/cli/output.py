@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from trunkline.monitor.redact import redacted_text
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -23,8 +25,8 @@ def json_data(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """A sentence on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """A sentence on stderr, without what looks like a secret."""
+    sys.stderr.write(f"{redacted_text(text)}\n")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

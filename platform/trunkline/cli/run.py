@@ -1,4 +1,4 @@
-"""`trunkline train`, `evaluate`, `predict`: a recipe becomes a model, a model answers."""
+"""`trunkline train`, `predict`: a recipe becomes a model, a model answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ ModelFolder = Annotated[Path, typer.Argument(help="The model folder of a finishe
 
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
-    app.command("evaluate")(evaluate)
     app.command("predict")(predict)
 
 
@@ -38,6 +37,9 @@ def train(
     ] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
+    submitted: Annotated[str | None, typer.Option("--run-id", hidden=True)] = None,
+    placement: Annotated[str, typer.Option("--placement", hidden=True)] = "pack",
+    records: Annotated[bool, typer.Option("--records", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe on this machine."""
@@ -54,7 +56,9 @@ def train(
         in_process=in_process,
         outputs=outputs,
         say=note,
-        show=True,
+        show="records" if records else True,
+        run_id=submitted,
+        placement=placement,
     )
     alone = _compared(result, recipe, override or [], in_process)
     if as_json:
@@ -104,29 +108,6 @@ def _short(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def evaluate(
-    model: ModelFolder,
-    task: Annotated[list[str] | None, typer.Option("--task", help="Only these tasks.", show_default=False)] = None,
-    split: Annotated[str, typer.Option("--split", help="validation or test.")] = "validation",
-    catalog: Annotated[
-        Path | None, typer.Option("--catalog", help="The folder of cards, for the data.", show_default=False)
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure a model on its tasks' data."""
-    from trunkline.build.evaluation import evaluate_model
-
-    results = evaluate_model(model, tasks=task, split=split, catalog=catalog, say=note)
-    if as_json:
-        json_data(results)
-        return
-    from rich.console import Console
-
-    from trunkline.monitor.console import result_table
-
-    Console(file=sys.stdout).print(result_table(results))
 
 
 def predict(

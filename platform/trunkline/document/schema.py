@@ -17,6 +17,7 @@ from trunkline.errors import ConfigError, Problems, TrunklineError, nearest
 Schema = TypeVar("Schema", bound=BaseModel)
 ANY = "*"  # stands for a list index in a field's route
 REFERENCE = re.compile(r"\$\{\w+\}")
+PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
 SECRET = re.compile(r"(?i)(^|_)(api_?key|secret|password|token|credentials?)$")
 
 
@@ -133,7 +134,7 @@ def validate(
     data: instead of the whole document what `findings`, a view of it, is about.
     """
     stated = findings.document.data if data is None else data
-    _note_references(findings, stated)
+    _note_texts(findings, stated)
     try:
         return schema.model_validate(stated)
     except ValidationError as error:
@@ -142,13 +143,15 @@ def validate(
         return None
 
 
-def _note_references(findings: Findings, value: Any, route: Route = ()) -> None:
-    """Notes every `${NAME}`, which would be taken for text."""
+def _note_texts(findings: Findings, value: Any, route: Route = ()) -> None:
+    """Notes every `${NAME}`, which would be taken for text, and every address with a password in it."""
     below = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for step, inner in below:
-        _note_references(findings, inner, (*route, step))
+        _note_texts(findings, inner, (*route, step))
     if isinstance(value, str) and (found := REFERENCE.search(value)):
         findings.add(route, f"'{found[0]}' is not filled in: a file means the same wherever it is read. Write the value itself.")
+    if isinstance(value, str) and PASSWORD.search(value):
+        findings.add(route, "an address with a password in it. Give that through the environment, and remove it here.")
 
 
 def check_version(findings: Findings, newest: int) -> None:

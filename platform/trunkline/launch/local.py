@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trunkline.build.memory import shrink
 from trunkline.build.prepare import prepare, project_folder
 from trunkline.config import Recipe, load_recipe
 from trunkline.errors import OutOfMemory, Stopped, UsageError
 from trunkline.launch.ray_train import embedded_ray, run_with_ray, tell
-from trunkline.launch.runs import RunFolder, RunLock, check_unchanged, find_run, new_run
+from trunkline.launch.runs import RunFolder, RunLock, check_unchanged, find_run, new_run, submitted_run
 from trunkline.launch.signals import Signals
 
 
@@ -39,22 +39,30 @@ def train(
     in_process: bool = False,
     outputs: str | Path | None = None,
     say: Callable[[str], None] | None = None,
-    show: bool = False,
+    show: bool | Literal["records"] = False,
+    run_id: str | None = None,
+    placement: str = "pack",
 ) -> Result:
-    """See `trunkline.train`. show: follow the run on stderr while it trains."""
+    """See `trunkline.train`. show: follow the run on stderr while it trains, as a line of JSON per record if `records`.
+
+    run_id: of a run that was submitted: it goes on if it is there; its data is stored beside it, where all nodes see it.
+    """
     path = Path(recipe)
     place = Path(outputs) if outputs is not None else project_folder(path) / "outputs"
     tell = say or (lambda _: None)
     if resume and overrides:
         raise UsageError("a resumed run keeps its recipe: -s and --resume do not go together. Start a new run to change it.")
-    kept = find_run(place, resume if isinstance(resume, str) else None, path) if resume else None
-    if kept and not keep_recipe:
+    if run_id is not None:
+        kept = submitted_run(place, run_id)
+    else:
+        kept = find_run(place, resume if isinstance(resume, str) else None, path) if resume else None
+    if kept and not keep_recipe and run_id is None:
         check_unchanged(kept, path)
     stated = load_recipe(kept.recipe) if kept else load_recipe(path, overrides)
     in_process = in_process or stated.workers.count == 0
     if in_process and stated.workers.count > 1:
         tell(f"training in this process alone: workers.count {stated.workers.count} is not used")
-    run = kept or _prepared(stated, path, overrides, place, tell)
+    run = kept or _prepared(stated, path, overrides, place, tell, run_id)
     with RunLock(run):
         if run.finished:
             tell(f"run {run.run_id} is finished already")
@@ -63,7 +71,7 @@ def train(
                 _check_stored(kept)
             tell(f"{'resuming' if kept else 'run'} {run.run_id}")
             try:
-                _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None)
+                _follow(run, stated, in_process=in_process, show=show, resumed=kept is not None, placement=placement)
             except KeyboardInterrupt:
                 tell(f"stopped. It goes on from its newest checkpoint with: trunkline train {path} --resume {run.run_id}")
                 raise
@@ -72,11 +80,14 @@ def train(
     return Result(run.path, run.model, json.loads(run.result.read_text())["tasks"])
 
 
-def _prepared(recipe: Recipe, path: Path, overrides: Sequence[str], outputs: Path, tell: Callable[[str], None]) -> RunFolder:
+def _prepared(
+    recipe: Recipe, path: Path, overrides: Sequence[str], outputs: Path, tell: Callable[[str], None], run_id: str | None
+) -> RunFolder:
     """A new run folder; nothing is left of it if the recipe, a card or the data is wrong."""
-    run = new_run(outputs, path, overrides)
+    run = new_run(outputs, path, overrides, run_id)
+    store = outputs / ".store" if run_id is not None else project_folder(path) / ".trunkline" / "store"
     try:
-        prepare(recipe, run.path, project_folder(path) / ".trunkline" / "store", tell)
+        prepare(recipe, run.path, store, tell)
     except BaseException:
         _remove(run.path)
         raise
@@ -98,16 +109,22 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, resumed: bool) -> None:
+def _watcher(run: RunFolder, recipe: Recipe, stop: threading.Event, *, records: bool, resumed: bool) -> threading.Thread:
+    if records:
+        from trunkline.monitor.records import relay
+
+        return threading.Thread(target=relay, args=(run.path, stop), kwargs={"skip_existing": resumed}, daemon=True)
     from trunkline.monitor.console import follow
 
+    details = {"evaluate_every": recipe.train.evaluate_every, "skip_existing": resumed}
+    return threading.Thread(target=follow, args=(run.path, recipe.train.steps, stop), kwargs=details, daemon=True)
+
+
+def _follow(
+    run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool | Literal["records"], resumed: bool, placement: str
+) -> None:
     stop = threading.Event()
-    watcher = threading.Thread(
-        target=follow,
-        args=(run.path, recipe.train.steps, stop),
-        kwargs={"evaluate_every": recipe.train.evaluate_every, "skip_existing": resumed},
-        daemon=True,
-    )
+    watcher = _watcher(run, recipe, stop, records=show == "records", resumed=resumed)
     if show:
         watcher.start()
     _remove(run.stacks)
@@ -119,7 +136,7 @@ def _follow(run: RunFolder, recipe: Recipe, *, in_process: bool, show: bool, res
         else:
             run.stop.unlink(missing_ok=True)
             with embedded_ray(recipe), _stoppable(run.stop.touch):
-                run_with_ray(run, recipe)
+                run_with_ray(run, recipe, placement)
     finally:
         run.stop.unlink(missing_ok=True)
         stop.set()

@@ -40,7 +40,7 @@ ENVIRONMENT = {
 def embedded_ray(recipe: Recipe) -> Iterator[None]:
     """A Ray of our own on this machine while the block runs; one this process is connected to already is used and left.
 
-    Raises EnvironmentProblem if Ray does not come up.
+    With RAY_ADDRESS, as in a submitted job, the cluster at that address. Raises EnvironmentProblem if Ray does not come up.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -48,12 +48,12 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
 
     owned = not ray.is_initialized()
     if owned:
-        cpus = max(1, recipe.workers.count * recipe.workers.cpus)
-        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        address = os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(num_cpus=cpus, object_store_memory=100 * 1024 * 1024, **quiet)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **({"address": address} if address else _own(recipe)))
         except (RuntimeError, OSError, ValueError) as error:
-            raise EnvironmentProblem(f"Ray does not start here: {error}. Train without it: --in-process.") from error
+            where = f"can not be reached at {address}" if address else "does not start here"
+            raise EnvironmentProblem(f"Ray {where}: {error}. Train without it: --in-process.") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         yield
@@ -62,8 +62,15 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
             ray.shutdown()
 
 
-def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
+def _own(recipe: Recipe) -> dict[str, Any]:
+    cpus = max(1, recipe.workers.count * recipe.workers.cpus)
+    return {"num_cpus": cpus, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
+
+
+def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> None:
     """Trains the prepared run on `recipe.workers.count` workers of the Ray that is up; returns when it is finished.
+
+    placement: pack the workers on few nodes, or spread them over many.
 
     A lost worker is replaced: a new attempt goes on from the newest checkpoint, up to `RESTARTS` times. A TrunklineError of
     a worker is raised as itself, after no retry: a wrong recipe stays wrong. So is Hung, when a rank made no progress, and an
@@ -73,7 +80,7 @@ def run_with_ray(run: RunFolder, recipe: Recipe) -> None:
     for attempt in range(RESTARTS + 1):
         try:
             with ThreadPoolExecutor(1) as aside:  # in the main thread Ray would take SIGINT for itself
-                aside.submit(_trainer(run, recipe).fit).result()
+                aside.submit(_trainer(run, recipe, placement).fit).result()
             return
         except Exception as error:
             if said := verdict(run.stacks):
@@ -107,7 +114,8 @@ def tell(run: RunFolder, name: str, **details: object) -> None:
     events.close()
 
 
-def _trainer(run: RunFolder, recipe: Recipe) -> Any:
+def _trainer(run: RunFolder, recipe: Recipe, placement: str) -> Any:
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -115,11 +123,17 @@ def _trainer(run: RunFolder, recipe: Recipe) -> Any:
 
     workers = recipe.workers
     each = {"CPU": workers.cpus, "GPU": workers.gpus}
+    driver = (ray.get_runtime_context().get_node_id(), os.getpid())
     return TorchTrainer(
         in_worker,
-        train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": os.getpid()},
+        train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": driver},
         torch_config=ListeningConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=round(recipe.train.hang_s) + 600),
-        scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=each),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.gpus > 0,
+            resources_per_worker=each,
+            placement_strategy=placement.upper(),
+        ),
         run_config=RunConfig(
             name=f"{run.run_id}-a{_attempt(run)}",
             storage_path=str((run.path / "ray").resolve()),
@@ -138,7 +152,8 @@ def in_worker(config: Mapping[str, Any]) -> None:
         import torch
 
         torch.cuda.set_device(ray.train.torch.get_device())
-    threading.Thread(target=_watch, args=(int(config["driver"]), RunFolder(Path(config["run"])).stop), daemon=True).start()
+    driver = _on_this_node(*config["driver"])
+    threading.Thread(target=_watch, args=(driver, RunFolder(Path(config["run"])).stop), daemon=True).start()
     from trunkline.launch.worker import work
 
     TRAINING.set()
@@ -154,7 +169,14 @@ def _attempt(run: RunFolder) -> int:
     return 1 + (len([path for path in folder.iterdir() if path.is_dir()]) if folder.is_dir() else 0)
 
 
-def _watch(driver: int, stop: Path) -> None:
+def _on_this_node(node: str, driver: int) -> int | None:
+    """The driver's process id where that means something; on other nodes Ray ends the workers of a driver that is gone."""
+    import ray
+
+    return driver if ray.get_runtime_context().get_node_id() == node else None
+
+
+def _watch(driver: int | None, stop: Path) -> None:
     """Ends this worker when its driver on the same machine is gone: an orphan must not write into a resumed run.
 
     stop: the file by which the driver asks it to stop.
@@ -163,7 +185,7 @@ def _watch(driver: int, stop: Path) -> None:
         time.sleep(WATCH_S)
         if stop.exists():
             ASKED.set()
-        if not Path(f"/proc/{driver}").exists():
+        if driver is not None and not Path(f"/proc/{driver}").exists():
             os._exit(1)
 
 

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,17 @@ class RunFolder:
         return found
 
 
-def new_run(outputs: Path, recipe: Path, overrides: Sequence[str] = ()) -> RunFolder:
-    """A fresh folder named `<recipe, at most 20>-<yymmddhhmmss>-<4 hex>`, a DNS-1035 label."""
+def new_id(recipe: Path) -> str:
+    """A run's name, `<recipe, at most 20>-<yymmddhhmmss>-<4 hex>`, a DNS-1035 label."""
     stem = re.sub(r"[^a-z0-9]+", "-", recipe.stem.lower()).strip("-")[:20].strip("-") or "run"
     stem = stem if stem[0].isalpha() else f"r{stem}"[:20]
+    return f"{stem}-{datetime.datetime.now(datetime.UTC):%y%m%d%H%M%S}-{secrets.token_hex(2)}"
+
+
+def new_run(outputs: Path, recipe: Path, overrides: Sequence[str] = (), run_id: str | None = None) -> RunFolder:
+    """A fresh folder, named `run_id` if that is given."""
     now = datetime.datetime.now(datetime.UTC)
-    folder = RunFolder(outputs / f"{stem}-{now:%y%m%d%H%M%S}-{secrets.token_hex(2)}")
+    folder = RunFolder(outputs / (run_id or new_id(recipe)))
     folder.path.mkdir(parents=True)
     facts = {
         "schema_version": 1,
@@ -118,6 +124,17 @@ def find_run(outputs: Path, run_id: str | None, recipe: Path | None) -> RunFolde
         if same and not run.finished and run.prepared.is_file():
             return run
     raise UsageError(f"nothing to resume: no unfinished run of {recipe} in {outputs}. Start one without --resume.")
+
+
+def submitted_run(outputs: Path, run_id: str) -> RunFolder | None:
+    """The run of that id if an earlier attempt prepared it; what one left that was stopped before is removed."""
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", run_id):
+        raise UsageError(f"{run_id[:60]!r} is no run id: a-z, 0-9 and '-', at most 63, a letter first.")
+    run = RunFolder(outputs / run_id)
+    if run.prepared.is_file():
+        return run
+    shutil.rmtree(run.path, ignore_errors=True)
+    return None
 
 
 def check_unchanged(run: RunFolder, recipe: Path) -> None:

@@ -27,6 +27,7 @@ from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
+from trunkline.monitor.ray_metrics import ray_metrics
 from trunkline.monitor.wandb import Wandb
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
@@ -207,8 +208,9 @@ class Worker:
         keep_rows(self.folder.rows, progress.step)
         jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
         track = self.recipe.track.wandb
+        exported = ray_metrics(self.folder.path)
         if track is None:
-            return Group([jsonl])
+            return Group([jsonl, *exported])
         wandb = Wandb(
             track.project,
             track.mode,
@@ -221,9 +223,10 @@ class Worker:
             tags=track.tags,
             config=model_config(self.built),
             summaries=self.built.summaries,
+            stop=self.folder.stop.touch,
             report=jsonl.event,
         )
-        return Group([jsonl, wandb])
+        return Group([jsonl, *exported, wandb])
 
     def _save(self, progress: Progress) -> bool:
         """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ class Metric(ABC):
 
     needs: the records it reads, each an array with one entry per target. not_for: kinds of task whose records go by the same
     names and mean other things (a third party's kind is judged by its records alone). higher_is_better: which way is up.
-    best: what a perfect prediction gets.
+    best: what a perfect prediction gets. most_draws: how many a bootstrap makes at most, fewer where a figure takes long.
 
     Every record is kept as it came and put in order by row id before anything is added up. So `merge` over any split
     of the rows, in any order of arrival, equals a single pass bit for bit: nothing is ever averaged over ranks.
@@ -25,6 +25,7 @@ class Metric(ABC):
     not_for: ClassVar[frozenset[str]] = frozenset()
     higher_is_better: ClassVar[bool] = True
     best: ClassVar[float] = 1.0
+    most_draws: ClassVar[int] = 1000
 
     def __init__(self) -> None:
         self._ids: list[np.ndarray] = []
@@ -66,3 +67,10 @@ class Metric(ABC):
 
         Must be defined for a constant prediction.
         """
+
+    def values(self, draws: Sequence[np.ndarray], **records: np.ndarray) -> np.ndarray:
+        """The figure of each draw: places in the records, with repetition, whole rows at a time. float64, one for each.
+
+        Whatever measures a row against the others of the split must be written anew here: the others stay when rows are drawn.
+        """
+        return np.array([self.value(**{name: record[taken] for name, record in records.items()}) for taken in draws])

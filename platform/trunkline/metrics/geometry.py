@@ -37,6 +37,7 @@ class Uniformity(Metric):
     needs = frozenset({"query", "candidate", "key", "query_key"})
     higher_is_better = False
     best = -4.0
+    most_draws = 0  # a row drawn twice would be a pair with itself, at no distance
 
     def value(self, *, query: np.ndarray, candidate: np.ndarray, key: np.ndarray, query_key: np.ndarray) -> float:
         return float(np.mean([_spread(query, query_key), _spread(candidate, key)]))

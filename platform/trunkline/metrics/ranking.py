@@ -8,6 +8,7 @@ stands last, and of several such the worse grade first. scores, grades [n]: an a
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +49,25 @@ class _Lists(Metric):
     needs = frozenset({"scores", "grades"})
 
     def value(self, *, scores: np.ndarray, grades: np.ndarray) -> float:
+        return _mean(self._each(scores, grades))
+
+    def values(self, draws: Sequence[np.ndarray], **records: np.ndarray) -> np.ndarray:
+        """Each list is judged once, however often it is drawn."""
+        each = self._each(**records)
+        return np.array([_mean(each[taken]) for taken in draws])
+
+    def _each(self, scores: np.ndarray, grades: np.ndarray) -> np.ndarray:
         figures = [self.figure(score, grade) for score, grade in zip(scores, grades, strict=True)]
-        told = [figure for figure in figures if figure is not None]
-        return float(np.mean(told)) if told else 0.0
+        return np.array([np.nan if figure is None else figure for figure in figures])
 
     @abstractmethod
     def figure(self, scores: np.ndarray, grades: np.ndarray) -> float | None:
         """Of one list [m]; None for one that has nothing to find."""
+
+
+def _mean(figures: np.ndarray) -> float:
+    told = figures[~np.isnan(figures)]
+    return float(np.mean(told)) if len(told) else 0.0
 
 
 class _Relevance(_Lists):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -79,6 +80,15 @@ class _Ranks(Metric):
         self.num_candidates = num_candidates
 
     def value(self, *, query: np.ndarray, candidate: np.ndarray, key: np.ndarray, query_key: np.ndarray) -> float:
+        return float(np.mean(self.gains(query, candidate, key, query_key)))
+
+    def values(self, draws: Sequence[np.ndarray], **records: np.ndarray) -> np.ndarray:
+        """Queries are drawn; what they are ranked against stays."""
+        gains = self.gains(**records)
+        return np.array([float(np.mean(gains[taken])) for taken in draws])
+
+    def gains(self, query: np.ndarray, candidate: np.ndarray, key: np.ndarray, query_key: np.ndarray) -> np.ndarray:
+        """What each row scores [n]."""
         first, own, wrong = others(key, query_key, self.num_candidates - 1)
         above, ties = np.zeros(len(key), np.int64), np.zeros(len(key), np.int64)
         for start in range(0, len(key), CHUNK_ROWS):
@@ -91,7 +101,7 @@ class _Ranks(Metric):
             below = (scores[:, 1:] < scores[:, :1]) & (wrong[rows] >= 0)
             ties[rows] = tied.sum(axis=1)
             above[rows] = (wrong[rows] >= 0).sum(axis=1) - ties[rows] - below.sum(axis=1)
-        return float(np.mean(self.gain(above, ties)))
+        return self.gain(above, ties)
 
     @abstractmethod
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:

@@ -44,7 +44,15 @@ class _Answers(Metric):
     needs = frozenset({"answer", "answers"})
 
     def value(self, *, answer: np.ndarray, answers: np.ndarray) -> float:
-        return float(np.mean([self._row(given, right) for given, right in zip(answer.tolist(), answers.tolist(), strict=True)]))
+        return float(np.mean(self._each(answer, answers)))
+
+    def values(self, draws: Sequence[np.ndarray], **records: np.ndarray) -> np.ndarray:
+        """Each row is compared once, however often it is drawn."""
+        each = self._each(**records)
+        return np.array([float(np.mean(each[taken])) for taken in draws])
+
+    def _each(self, answer: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return np.array([self._row(given, right) for given, right in zip(answer.tolist(), answers.tolist(), strict=True)])
 
     def _row(self, given: str, right: Sequence[str]) -> float:
         by_character = any(map(CHARACTER.search, (given, *right)))

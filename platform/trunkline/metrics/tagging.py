@@ -23,6 +23,7 @@ class SpanF1(Metric):
     """
 
     needs = frozenset({"tag", "predicted_tag", "place"})
+    most_draws = 200
 
     def value(self, *, tag: np.ndarray, predicted_tag: np.ndarray, place: np.ndarray) -> float:
         true, predicted = spans(tag, place), spans(predicted_tag, place)

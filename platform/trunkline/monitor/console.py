@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trunkline.monitor.jsonl import EVENTS_FILE, METRICS_FILE
-
-POLL_S = 0.25
+from trunkline.monitor.records import news, tails_of, until
 
 
 def follow(
@@ -41,18 +37,18 @@ def follow(
     console = console or Console(stderr=True)
     live = console.is_terminal and not console.is_dumb_terminal
     state = Progress(total_steps, evaluate_every)
-    tails = [_Tail(Path(folder) / METRICS_FILE), _Tail(Path(folder) / EVENTS_FILE)]
+    tails = tails_of(Path(folder))
     if skip_existing:
-        for record in _news(tails):
+        for record in news(tails):
             state.take(record)
         state.first = None  # the pace is this attempt's
     if not live:
-        for record in _until(stop, tails):
+        for record in until(stop, tails):
             state.take(record)
             _print_plain(console, state.line(record))
         return
     with Live(state, console=console, refresh_per_second=4, redirect_stdout=False, transient=True) as view:
-        for record in _until(stop, tails):
+        for record in until(stop, tails):
             state.take(record)
             if "event" in record or any(name.startswith("eval/") for name in record):
                 view.console.print(Text(state.line(record)), soft_wrap=False)
@@ -64,11 +60,13 @@ def result_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """The table a training ends with, a line per task.
 
     rows: mappings with `task`, `kind`, `rows` (count), `metric` (headline), `baseline`, `value` (figures), `learned` (bool);
-    maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it.
+    maybe `alone` (figure) and `difference` (text), what the task reaches alone and how far the run is from it; maybe further
+    columns of text, the value's `interval`, what bag of words gets (`linear`), and `other`, another model's value.
     """
     table = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     compared = any(name in row for row in rows for name in _COMPARED)
     columns = {**{name: side for name, side in _COLUMNS.items() if name not in _LEFT_OUT}, **_COMPARED} if compared else _COLUMNS
+    columns = {**columns, **{name: side for name, side in _MAYBE.items() if any(name in row for row in rows)}}
     for name, justify in columns.items():
         table.add_column(name, justify=justify, no_wrap=True, overflow="crop")
     for row in rows:
@@ -88,6 +86,7 @@ _COLUMNS: dict[str, Any] = {
 
 
 _COMPARED = {"alone": "right", "difference": "right"}  # where each task was trained alone too
+_MAYBE = {"interval": "left", "linear": "right", "other": "right", "verdict": "left"}
 _LEFT_OUT = ("kind", "learned")  # then, or the line would be too long
 
 
@@ -210,52 +209,3 @@ def _print_plain(console: Console, line: str) -> None:
         console.print(Text(line), no_wrap=True, overflow="crop", width=width)
     else:
         console.print(Text(line), soft_wrap=True)
-
-
-def _until(stop: threading.Event, tails: Sequence[_Tail]) -> Iterator[dict[str, Any]]:
-    """New records as they come; after `stop` those still unread."""
-    stopped = False
-    while not stopped:
-        stopped = stop.wait(POLL_S)
-        yield from _news(tails)
-
-
-def _news(tails: Sequence[_Tail]) -> list[dict[str, Any]]:
-    """New records of all files, by their time."""
-    return sorted((record for tail in tails for record in tail.read()), key=lambda record: float(record.get("time", 0.0)))
-
-
-class _Tail:
-    """New whole lines of a file that another process appends to, creates late, or replaces (a resumed run drops records)."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._inode = -1
-        self._offset = 0
-        self._seen: set[int] = set()
-
-    def read(self) -> Iterator[dict[str, Any]]:
-        try:
-            with self.path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                if inode != self._inode:
-                    self._inode, self._offset = inode, 0
-                file.seek(self._offset)
-                chunk = file.read()
-        except OSError:
-            return
-        whole = chunk[: chunk.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            if hash(line) not in self._seen:  # a replaced file is read again from its start
-                self._seen.add(hash(line))
-                yield from _parsed(line)
-
-
-def _parsed(line: bytes) -> Iterator[dict[str, Any]]:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return
-    if isinstance(record, dict):
-        yield record

@@ -18,12 +18,15 @@ _SECRET_PAIRS = frozenset(
     {("api", "key"), ("access", "key"), ("private", "key"), ("account", "key"), ("signing", "key"), ("secret", "key")}
 )
 _HASH_WORDS = frozenset({"commit", "revision", "sha", "sha1", "hash", "fingerprint"})
-_SECRET_TEXT = re.compile(
+_KEY_TEXT = (
     r"\b(?:hf|ghp|gho|ghs|github_pat|glpat|sk|pk|rk|xox[abp]|wandb_v\d)[-_](?=[\w-]*\d)[\w-]{16,}"  # service tokens
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"  # JSON web tokens
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*"
-    r"|\b[Bb]earer\s+\S{8,}"
+)
+_KEYS = re.compile(_KEY_TEXT, re.DOTALL)
+_SECRET_TEXT = re.compile(
+    _KEY_TEXT + r"|\b[Bb]earer\s+\S{8,}"
     r"|(?<=://)[^/\s@]+:[^/\s@]+(?=@)"  # user:password@host
     r"|(?<=[?&])(?:[\w-]*(?:signature|token|sig|key))=[^&\s]+",  # signed addresses
     re.DOTALL | re.IGNORECASE,
@@ -56,10 +59,11 @@ def redacted(value: object, name: str = "") -> object:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value) if math.isfinite(value) else None
-    return _redacted_text(str(value), name)
+    return redacted_text(str(value), name)
 
 
-def _redacted_text(text: str, name: str) -> str:
+def redacted_text(text: str, name: str = "") -> str:
+    """The text in which whatever looks like a secret, or is one of the environment's, reads `[redacted]`."""
     for held in _environment_secrets():
         text = text.replace(held, HIDDEN)
     text = _SECRET_TEXT.sub(HIDDEN, text)
@@ -70,3 +74,8 @@ def _redacted_text(text: str, name: str) -> str:
 def _environment_secrets() -> list[str]:
     """Values of environment variables named like secrets; short ones would hit by accident."""
     return [value for name, value in os.environ.items() if len(value) >= 8 and secret_name(name) and not os.path.exists(value)]
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in it looks like a service's key by itself. A bare hash does not: files are full of them."""
+    return _KEYS.search(text) is not None

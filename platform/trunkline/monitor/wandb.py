@@ -10,27 +10,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trunkline.errors import MissingExtra
+from trunkline.monitor.alerts import EVERY_S, Alert, Alerts
 from trunkline.monitor.heat_map import HeatMap, figure
+from trunkline.monitor.lineage import Lineage
 from trunkline.monitor.redact import redacted
 from trunkline.monitor.shield import sentence, shielded
 
-STEP = "train/global_step"
+STEP, TOKENS = "train/global_step", "train/tokens"
 logger = logging.getLogger(__name__)
 
 
 class Wandb:
-    """A W&B run whose metrics stand against `train/global_step`.
+    """A W&B run whose metrics stand against `train/global_step`, with `train/tokens` beside each for another axis.
 
     project, entity, group, tags, name: as W&B knows them. mode: `offline` writes `<folder>/wandb/offline-run-*` and opens no
     connection; `online` falls back to that when there is no key or the server does not answer; `disabled` does nothing.
     run_id: ours, kept in the checkpoint. resume: continue the run of that id. config: written redacted. summaries:
     metric name -> min, max, mean, last, first or none: the figure its summary shows. system_stats: let W&B sample the
-    machine's load. report(event name, **details): told once what failed, and where the run is.
+    machine's load. stop(): asks the run to save and end, for the stop button of the page.
+    report(event name, **details): told once what failed, and where the run is.
 
     Cosines of the tasks' gradients are shown as a table and a Plotly figure too (`heat_map.py`); without plotly as a table.
 
     The axis is ours and never W&B's own step: that restarts at 0 in a resumed offline run. The command line, the machine's
     description, the source code and the console stay out of the run; the first holds secrets more often than not.
+
+    Alerts are in `alerts`, artifacts in `lineage`; one that fails costs itself, not the run's figures.
 
     Nothing here raises. A missing package, a failing start, log or finish gives one warning and one event
     `tracker_failed`. Times in seconds.
@@ -53,6 +58,7 @@ class Wandb:
         system_stats: bool = False,
         init_timeout_s: float = 30.0,
         finish_timeout_s: float = 60.0,
+        stop: Callable[[], None] | None = None,
         report: Callable[..., None] | None = None,
     ) -> None:
         self.run_id = run_id
@@ -63,6 +69,10 @@ class Wandb:
         self._warned = False
         self._heat_map, self._with_figures = HeatMap(), True
         self._finish_timeout_s = finish_timeout_s
+        self._tokens: float | None = None
+        self._alerts = Alerts(summaries or {})
+        self._lineage: Lineage | None = None
+        self._folder = Path(folder)
         if mode == "disabled":
             return
         given: dict[str, Any] = {
@@ -75,16 +85,21 @@ class Wandb:
         }
         given |= {"config": redacted(config or {})}
         settings = _settings(system_stats=system_stats, init_timeout_s=init_timeout_s, finish_timeout_s=finish_timeout_s)
+        settings["stop_fn"] = stop or _nothing  # W&B's own would raise KeyboardInterrupt in the middle of a step
         with shielded(self._give_up):
             self._start(mode, Path(folder), given, settings, resume)
             self._define(summaries or {})
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        if self._run is not None:
-            with shielded(self._give_up):
-                self._run.log({STEP: int(step), **{name: float(value) for name, value in values.items()}})
-                self._heat_map.see(step, values)
-                self._draw()
+        if self._run is None:
+            return
+        self._tokens = values.get(TOKENS, self._tokens)
+        beside = {} if self._tokens is None else {TOKENS: float(self._tokens)}
+        with shielded(self._give_up):
+            self._run.log({STEP: int(step), **beside, **{name: float(value) for name, value in values.items()}})
+            self._heat_map.see(step, values)
+            self._draw()
+        self._tell(self._alerts.of_figures(step, values))
 
     def _draw(self, *, last: bool = False) -> None:
         if not self._heat_map.due(last=last):
@@ -99,16 +114,29 @@ class Wandb:
         self._run.log({STEP: step, **shown})
 
     def event(self, name: str, **details: object) -> None:
-        """W&B has no place for events, only a mark for a run that was preempted."""
-        del details
-        if self._run is not None and name == "preempted":
+        """What an event means to W&B: an alert, an artifact, a mark for a run that was stopped before its end."""
+        if self._run is None:
+            return
+        if name in ("stopped", "preempted"):
             with shielded(self._give_up):
                 self._run.mark_preempting()
+        if self._lineage is not None:
+            with shielded(self._lose):
+                self._lineage.event(name, details)
+        self._tell(self._alerts.of_event(name, details))
+
+    def _tell(self, alert: Alert | None) -> None:
+        if alert is not None and self._run is not None:
+            with shielded(self._lose):
+                text = str(redacted(alert.text))
+                self._run.alert(title=alert.title, text=text, level=alert.level, wait_duration=EVERY_S)
 
     def close(self, *, failed: bool = False) -> None:
         """Finishes the run within about `finish_timeout_s`; what is not uploaded by then stays on disk."""
         if self._run is None:
             return
+        if failed:
+            self._tell(self._alerts.of_failure())
         with shielded(self._give_up):
             self._draw(last=True)
         run, self._run = self._run, None
@@ -140,6 +168,7 @@ class Wandb:
             self._run = wandb.init(mode=mode, resume="allow", **common)
         self.run_id = self._run.id
         self._disk = str(Path(self._run.dir).parent)
+        self._lineage = Lineage(wandb, self._run, self._folder, offline=mode != "online")
         self.location = self._run.url if mode == "online" else self._disk
         if self._report is not None:
             self._report("tracker_started", tracker="wandb", mode=mode, id=self.run_id, location=self.location)
@@ -158,6 +187,11 @@ class Wandb:
         self._with_figures = False
         logger.warning("W&B has the table grad/cosines without its heat map: %s", sentence(error))
 
+    def _lose(self, error: Exception) -> None:
+        """An alert or an artifact that failed; figures go on."""
+        if self._report is not None:
+            self._report("tracker_lost", tracker="wandb", error=redacted(sentence(error)))
+
     def _unfinished(self, error: Exception) -> None:
         self._warn(f"W&B did not finish in time; what it lacks lies in {self._disk}, for `wandb sync`", error)
 
@@ -172,6 +206,10 @@ class Wandb:
         logger.warning("%s: %s", what, problem)
         if self._report is not None:
             self._report("tracker_failed", tracker="wandb", error=problem)
+
+
+def _nothing() -> None:
+    """No stop button."""
 
 
 def _import() -> Any:

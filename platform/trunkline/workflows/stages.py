@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trunkline import durable
 from trunkline.build.prepare import project_folder
@@ -22,10 +22,11 @@ from trunkline.document import writer
 from trunkline.errors import ConfigError, TrunklineError, UsageError
 from trunkline.launch.local import Result
 from trunkline.launch.local import train as one_run
-from trunkline.launch.runs import RunFolder, RunLock, all_runs, check_unchanged, find_run, new_run
+from trunkline.launch.runs import RunFolder, RunLock, all_runs, check_unchanged, find_run, new_run, submitted_run
 from trunkline.tasks.catalog import nearest_folder
 
 Say = Callable[[str], None]
+Show = bool | Literal["records"]
 RUNS = "runs"
 
 
@@ -50,11 +51,14 @@ def train(
     in_process: bool = False,
     outputs: str | Path | None = None,
     say: Say | None = None,
-    show: bool = False,
+    show: Show = False,
+    run_id: str | None = None,
+    placement: str = "pack",
 ) -> Result:
-    """See `trunkline.train`: one run, or of a recipe with stages the last one's result."""
+    """See `trunkline.launch.local.train`: one run, or of a recipe with stages the last one's result."""
     path, tell, where = Path(recipe), say or (lambda _: None), Path(outputs) if outputs is not None else None
     options: dict[str, Any] = {"overrides": overrides, "resume": resume, "keep_recipe": keep_recipe, "in_process": in_process}
+    options |= {"run_id": run_id, "placement": placement}
     if _staged(path, overrides, resume, where):
         return train_stages(path, tell, outputs=where, show=show, **options).last
     return one_run(path, outputs=where, say=say, show=show, **options)
@@ -77,7 +81,9 @@ def train_stages(
     keep_recipe: bool = False,
     outputs: Path | None = None,
     in_process: bool = False,
-    show: bool = False,
+    show: Show = False,
+    run_id: str | None = None,
+    placement: str = "pack",
 ) -> Staged:
     """Every stage to its end; one that is finished is not trained again. Source: Phang et al., arXiv:1811.01088 (STILTs), for
     language, then together, then alone: Liu et al., arXiv:1901.11504 (MT-DNN), section 3.
@@ -87,10 +93,13 @@ def train_stages(
     if resume and overrides:
         raise UsageError("a resumed run keeps its recipe: -s and --resume do not go together. Start a new run to change it.")
     place = outputs if outputs is not None else project_folder(recipe) / "outputs"
-    kept = find_run(place, resume if isinstance(resume, str) else None, recipe) if resume else None
-    if kept and not keep_recipe:
+    if run_id is not None:
+        kept = submitted_run(place, run_id)
+    else:
+        kept = find_run(place, resume if isinstance(resume, str) else None, recipe) if resume else None
+    if kept and not keep_recipe and run_id is None:
         check_unchanged(kept, recipe)
-    folder = kept or _begun(recipe, overrides, place)
+    folder = kept or _begun(recipe, overrides, place, run_id)
     say(f"{'resuming' if kept else 'run'} {folder.run_id}")
     stated = load_recipe(folder.recipe)
     done = Staged(folder.path)
@@ -100,7 +109,8 @@ def train_stages(
             for task in _runs_of(stage, stated):
                 name = f"{number}-{stage.name}{f'-{task}' if task else ''}"
                 path = _written(folder, name, composed(stated, stage, task, before.model if before else None))
-                done.results[name] = _trained(path, folder.path / "stages" / RUNS, say, in_process=in_process, show=show)
+                options: dict[str, Any] = {"in_process": in_process, "show": show, "placement": placement}
+                done.results[name] = _trained(path, folder.path / "stages" / RUNS, say, options)
             before = done.last
         rows = {name: {"model": str(own.model), "tasks": own.tasks} for name, own in done.results.items()}
         durable.replace(folder.result, json.dumps({"schema_version": 1, "run_id": folder.run_id, "stages": rows}, indent=1))
@@ -138,10 +148,10 @@ def _runs_of(stage: Stage, recipe: Recipe) -> list[str | None]:
     return [use["task"] for use in recipe_tasks({"tasks": tasks})]
 
 
-def _begun(recipe: Path, overrides: Sequence[str], outputs: Path) -> RunFolder:
+def _begun(recipe: Path, overrides: Sequence[str], outputs: Path, run_id: str | None) -> RunFolder:
     """The run folder, once every stage was read as a recipe; nothing is left of it if one is wrong."""
     asked = load_recipe(recipe, overrides)
-    folder = new_run(outputs, recipe, overrides)
+    folder = new_run(outputs, recipe, overrides, run_id)
     try:
         folder.recipe.write_text(writer.render(_placed(asked)), encoding="utf-8")
         stated = load_recipe(folder.recipe)
@@ -182,11 +192,11 @@ def _written(folder: RunFolder, name: str, data: Mapping[str, Any]) -> Path:
     return path
 
 
-def _trained(recipe: Path, outputs: Path, say: Say, *, in_process: bool, show: bool) -> Result:
+def _trained(recipe: Path, outputs: Path, say: Say, options: Mapping[str, Any]) -> Result:
     """A stage's run: a finished one as it is, an unfinished one gone on with, else a new one."""
     mine = [run for run in all_runs(outputs) if run.facts().get("recipe") == str(recipe.resolve()) and run.prepared.is_file()]
     if mine and mine[0].finished:
         say(f"stage {recipe.stem} is finished already")
         return Result(mine[0].path, mine[0].model, json.loads(mine[0].result.read_text())["tasks"])
     say(f"stage {recipe.stem}")
-    return one_run(recipe, resume=mine[0].run_id if mine else False, in_process=in_process, outputs=outputs, say=say, show=show)
+    return one_run(recipe, resume=mine[0].run_id if mine else False, outputs=outputs, say=say, **options)

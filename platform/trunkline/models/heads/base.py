@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +19,9 @@ class Head(nn.Module):
     """
 
     mix: Mix | None
+    # What transformers calls this head where it has one: `sequence` (an affine map `out` of the row's first token) or `token` (of
+    # every token), and the problem_type of its configuration. For export.
+    stock: ClassVar[tuple[str, str | None] | None] = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
@@ -12,6 +14,8 @@ from trunkline.registry import HEADS, POOLINGS
 @HEADS.register("classification")
 class Classification(Head):
     """Pool each row, then one affine map to C logits. Rows (one text or a pair) carry one label in 0..C-1."""
+
+    stock: ClassVar[tuple[str, str | None] | None] = ("sequence", "single_label_classification")
 
     def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: float = 0.0) -> None:
         super().__init__()

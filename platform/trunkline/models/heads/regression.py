@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ class Regression(Head):
     num_values: M, None for a single number (outputs [R], else [R, M]). log_var: a second map gives each number's log variance
     beside it, for a loss that asks for it (outputs [R, 2] or [R, M, 2]: mean, log variance).
     """
+
+    stock: ClassVar[tuple[str, str | None] | None] = ("sequence", "regression")
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ class Tagging(Head):
     which, the last line for a row's first word (the encoding knows it from the labels' B- and I-). constrained: predict only
     paths that keep to it. Set it to false where an I- opens spans in the data, as in IOB1; training never constrains.
     """
+
+    stock: ClassVar[tuple[str, str | None] | None] = ("token", None)
 
     def __init__(
         self,

@@ -1,0 +1,71 @@
+"""How vectors lie in their space: in all directions alike, or in a narrow cone or few dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from trunkline.quality.words import unit
+
+
+def isotropy(vectors: np.ndarray) -> dict[str, float]:
+    """Figures of a set of vectors [n, D].
+
+    partition: min over directions of Z(u) / max of Z(u), Z(u) = sum over vectors of exp(u . v), u the singular vectors and
+    their opposites; 1 is the same in all directions. mean_cosine: of two different vectors; 0 is no common direction.
+    dimensions: (sum of variances) ** 2 / sum of variances ** 2, along the principal axes; D if all are alike.
+    Source: Mu & Viswanath, arXiv:1702.01417, equation 2; Ethayarajh, arXiv:1909.00512, section 3.3; the participation ratio of
+    Gao et al. (2017). Vectors are brought to a mean length of 1 first, so that the figures of two models compare.
+    """
+    wide = vectors.astype(np.float64)
+    length = np.linalg.norm(wide, axis=1).mean()
+    wide = wide / (length if length > 0 else 1.0)
+    _, axes = np.linalg.eigh(wide.T @ wide)
+    sums = np.concatenate([np.exp(wide @ axes).sum(axis=0), np.exp(-wide @ axes).sum(axis=0)])
+    points = unit(vectors)
+    count = len(points)
+    total = points.sum(axis=0)
+    mean = (float(total @ total) - float((points**2).sum())) / max(count * (count - 1), 1)
+    variances = np.maximum(np.linalg.eigvalsh(np.cov(wide, rowvar=False).reshape(wide.shape[1], -1)), 0.0)
+    spread = float((variances**2).sum())
+    return {
+        "partition": float(sums.min() / sums.max()),
+        "mean_cosine": mean,
+        "dimensions": float(variances.sum() ** 2 / spread) if spread > 0 else 0.0,
+    }
+
+
+def leading(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """The first `dim` entries, as a matryoshka loss wants vectors cut."""
+    return vectors[:, :dim]
+
+
+def principal(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """The vectors on their `dim` axes of greatest variance [n, dim], the mean kept."""
+    wide = vectors.astype(np.float64)
+    _, axes = np.linalg.eigh(np.cov(wide, rowvar=False).reshape(wide.shape[1], -1))
+    projected: np.ndarray = wide @ axes[:, ::-1][:, :dim]
+    return projected
+
+
+def dims(width: int, least: int = 16) -> list[int]:
+    """16, 32, .. and the whole width."""
+    found = []
+    while least < width:
+        found.append(least)
+        least *= 2
+    return [*found, width]
+
+
+def dimension_curve(
+    vectors: np.ndarray, measure: Callable[[np.ndarray], float], sizes: Sequence[int] | None = None
+) -> list[dict[str, float]]:
+    """What is left of a figure when vectors [n, D] are cut to d entries: dim, by their `leading` ones, by `principal` axes.
+
+    measure: vectors [n, d] -> a figure. sizes: of d, by default 16, 32, .. D.
+    """
+    return [
+        {"dim": dim, "leading": measure(leading(vectors, dim)), "principal": measure(principal(vectors, dim))}
+        for dim in sizes or dims(vectors.shape[1])
+    ]

@@ -1,0 +1,118 @@
+"""`trunkline report`: runs and models read, and the page on them written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trunkline import durable
+from trunkline.errors import ConfigError, DataError, IntegrityError, nearest
+from trunkline.launch.runs import RunFolder, all_runs
+from trunkline.report.facts import Facts
+from trunkline.report.page import render
+from trunkline.report.series import read_series, records
+
+CHANGES = "report.json"  # what an extend found of the old tasks
+
+
+def report(places: Sequence[Path], to: Path, say: Callable[[str], None]) -> Path:
+    """Writes the page. Raises ConfigError for a place that is neither run nor model, DataError for a run that logged nothing."""
+    found = [read(place) for place in places]
+    names = [facts.name for facts in found]
+    title = names[0] if len(names) == 1 else f"{len(names)} runs"
+    text = render(title, found, "Written by trunkline report. " + " · ".join(str(place) for place in places))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    durable.replace(to, text)
+    say(f"{to}: {len(text.encode()):,} bytes")
+    return to
+
+
+def read(place: Path) -> Facts:
+    """A run folder, a run's id in `outputs/`, a model folder or a line of models."""
+    if not place.exists() and len(place.parts) == 1:
+        runs = {run.run_id: run for run in all_runs(Path("outputs"))}
+        if str(place) not in runs:
+            raise ConfigError(f"no folder and no run of this name in outputs. {nearest(str(place), runs)}", where=str(place))
+        return _run(runs[str(place)])
+    if (place / "run.json").is_file():
+        return _run(RunFolder(place))  # a run is read without torch
+    from trunkline.workflows.line import opened
+
+    model = opened(place, None)[1] if place.is_dir() else place
+    if (model / "manifest.json").is_file():
+        above = RunFolder(model.resolve().parent)
+        return _run(above) if above.model.resolve() == model.resolve() and (above.path / "run.json").is_file() else _model(model)
+    raise ConfigError("neither a run folder (run.json) nor a model folder (manifest.json).", where=str(place))
+
+
+def _model(folder: Path) -> Facts:
+    from trunkline.build.model import read_manifest
+
+    manifest = read_manifest(folder)
+    lineage = manifest["lineage"]
+    return Facts(str(lineage.get("run_id") or folder.name), manifest["results"], told=["A model without its run: no curves."])
+
+
+def _run(run: RunFolder) -> Facts:
+    series = read_series(run.path / "metrics.jsonl")
+    events = list(records(run.path / "events.jsonl"))
+    result = _json(run.result) if run.finished else {}
+    if not series and not result:
+        raise DataError("the run has logged nothing yet, so there is nothing to report.", where=str(run.path))
+    started = [event for event in events if event.get("event") == "training"]
+    done = max((int(curve.steps[-1]) for curve in series.values()), default=0)
+    planned = started[-1].get("steps") if started else None
+    delta = result.get("delta_m")
+    told = (
+        []
+        if not delta
+        else [f"Against each task alone: delta_m {delta['percent']:+.2f} % ({delta['low']:+.2f} to {delta['high']:+.2f})."]
+    )
+    return Facts(
+        run.run_id,
+        result.get("tasks") or _measured(series),
+        series,
+        run.finished,
+        (done, planned),
+        sum(bool(event.get("resumed")) for event in started),
+        _seconds(events),
+        _changes(run.path / CHANGES),
+        told,
+    )
+
+
+def _measured(series: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of a run that goes on: each task's first metric, as last evaluated."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, curve in series.items():
+        parts = name.split("/")
+        if len(parts) == 3 and parts[0] == "eval":
+            found.setdefault(parts[1], {"task": parts[1], "metric": parts[2], "value": curve.values[-1], "baseline": None})
+    return list(found.values())
+
+
+def _seconds(events: Sequence[dict[str, Any]] | Sequence[Any]) -> float:
+    """Between the first and the last event of each attempt."""
+    total, began, last = 0.0, None, None
+    for event in events:
+        if event.get("event") == "training":
+            total += last - began if began is not None and last is not None else 0.0
+            began = event["time"]
+        last = event.get("time", last)
+    return total + (last - began if began is not None and last is not None else 0.0)
+
+
+def _changes(path: Path) -> dict[str, float]:
+    if not path.is_file():
+        return {}
+    return {str(row["task"]): float(row["change"]) for row in _json(path).get("old", []) if row.get("change") is not None}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"can not be read: {error}.", where=str(path)) from error
+    return found
