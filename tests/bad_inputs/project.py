@@ -48,7 +48,10 @@ CANARY = "canary"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command ended with and said, and which files of the project are new or changed since."""
+    """What a command ended with and said, and which files of the project are new or changed since.
+
+    seconds: of the processor, or of the clock where it ran in a process of its own.
+    """
 
     code: int
     said: str
@@ -119,11 +122,12 @@ class Project:
         """The command in this process."""
         from trunkline.cli.app import main
 
-        before, start = self.files(), time.monotonic()
+        before, start = self.files(), time.process_time()
         said = io.StringIO()
         with inside(self.folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = main(list(arguments))
-        return Outcome(code, said.getvalue(), self._changed(before), time.monotonic() - start)
+        spent = time.process_time() - start
+        return Outcome(code, said.getvalue(), self._changed(before), spent)
 
     def shell(self, line: str, **environment: str | None) -> Outcome:
         """A line of bash, in which `trunkline` is this one; for what a process of its own has."""

@@ -149,7 +149,9 @@ def test_a_wrong_weighting_ends_with_3_at_its_line_before_a_row_is_read(weightin
 def test_what_only_sizes_can_tell_of_a_sampling_has_its_line_too(project, capsys):
     for sampling, said in (
         ("{kind: expression, rates: {one: log(size - 120)}}", "sampling.rates.one: 'log(size - 120)' is undefined at step 1"),
+        ("{kind: expression, rates: {one: 1 - 2 * progress}}", "sampling.rates.one: '1 - 2 * progress' is -1.0 at step 2"),
         ("{kind: unimax, passes: 0.001}", "sampling.passes: 0.001 passes over all tasks are"),
+        ("{kind: temperature, cap: 1000}", "sampling.cap: is above every task's size, found 1000: the largest is 'one', with"),
     ):
         Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", f"sampling: {sampling}"))
         assert main(["train", "recipes/r.yaml", "--in-process"]) == 3

@@ -138,3 +138,12 @@ def test_a_stage_that_is_no_recipe_is_told_before_the_first_one_starts(tmp_path:
         trunkline.train(recipe, in_process=True)
     assert not list((tmp_path / "outputs").glob("*")) if (tmp_path / "outputs").is_dir() else True
     shutil.rmtree(tmp_path)
+
+
+def test_a_recipe_without_stages_takes_whatever_one_run_takes() -> None:
+    import inspect
+
+    from trunkline.launch import local
+    from trunkline.workflows import stages
+
+    assert inspect.signature(stages.train).parameters.keys() == inspect.signature(local.train).parameters.keys()

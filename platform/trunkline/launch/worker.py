@@ -206,7 +206,7 @@ class Worker:
         if self.rank:
             return Group([])
         keep_rows(self.folder.rows, progress.step)
-        jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
+        jsonl = self.jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
         track = self.recipe.track.wandb
         exported = ray_metrics(self.folder.path)
         if track is None:
@@ -273,8 +273,7 @@ class Worker:
     def _record(self, packs: Step) -> None:
         self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
-            with self.folder.rows.open("a") as file:
-                file.write(json.dumps({"step": packs.step, "rows": packs.rows}) + "\n")
+            self.jsonl.append(self.folder.rows.name, {"step": packs.step, "rows": packs.rows})
         durable.crash_point("worker.in_step")
 
     def _way_on(self) -> str:

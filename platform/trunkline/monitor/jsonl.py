@@ -46,11 +46,11 @@ class Jsonl:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         numbers = {name: float(value) for name, value in values.items()}
         finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
-        self._append(METRICS_FILE, {"step": int(step), "time": round(time.time(), 3), **finite})
+        self.append(METRICS_FILE, {"step": int(step), "time": round(time.time(), 3), **finite})
 
     def event(self, name: str, **details: object) -> None:
         plain = {key: redacted(value, key) for key, value in details.items()}
-        self._append(EVENTS_FILE, {"time": round(time.time(), 3), "event": name, **plain})
+        self.append(EVENTS_FILE, {"time": round(time.time(), 3), "event": name, **plain})
 
     def close(self, *, failed: bool = False) -> None:
         """Closes the files; a later record opens them again."""
@@ -58,7 +58,8 @@ class Jsonl:
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
-    def _append(self, name: str, record: Mapping[str, object]) -> None:
+    def append(self, name: str, record: Mapping[str, object]) -> None:
+        """A line of a file of the folder."""
         line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
         try:
             if name not in self._descriptors:

@@ -66,7 +66,7 @@ def train(
 
 def _staged(recipe: Path, overrides: Sequence[str], resume: bool | str, outputs: Path | None) -> bool:
     """Whether the recipe has stages, or that of the run that is gone on with."""
-    if not resume:
+    if not resume or overrides:  # both are refused, by either
         return bool(load_recipe(recipe, overrides).stages)
     run = find_run(outputs or project_folder(recipe) / "outputs", resume if isinstance(resume, str) else None, recipe)
     return bool(load_recipe(run.recipe).stages)
