@@ -119,6 +119,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     for name, table in tables.items():
         scores = [f"{table['mean'][task]:.3f}" for task in tasks]
         lines.append(f"| {name} | {' | '.join(scores)} | {table['parameters']:,} |")
+    if "lost" in found:
+        told = "as it may" if found["held"] else "more than it may"
+        lines += ["", f"The quarter loses {found['lost']:.3f} of the mean score, {told}: {found['lost_at_most']} at most."]
     return "\n".join(lines)
 
 

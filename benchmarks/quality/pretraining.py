@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality.pretraining`: does a trunk that read plain text first beat itself as it starts out?
 
 Both kinds of pretraining read the same text: Brown, WikiText-2's two small splits, Shakespeare, and the texts of the two tasks
-without their labels; no test row of theirs is among it. The tasks have a few hundred labels each, and three seeds.
+without their labels; no test row of theirs is among it. The tasks have two hundred labels or fewer, and three seeds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from trunkline.tasks.catalog import Catalog
 
 HERE = Path(__file__).parent
 RESULTS = ROOT / "benchmarks" / "results" / "pretraining"
+WAYS = {"held": "_held", "trained on": ""}  # what the tasks do with the trunk, and the rungs that do it
 KINDS = {"elmo": "plain_forth_and_back", "bert": "plain_masked"}
 
 
@@ -59,11 +60,14 @@ def task_texts(ladder: Ladder) -> Iterator[str]:
 
 def document(ladder: Ladder) -> dict[str, Any]:
     """Perplexity over the evaluations of each kind, and both tasks from its trunk and from the same trunk untrained."""
-    kinds = {}
+    kinds: dict[str, dict[str, Any]] = {}
     for kind, text in KINDS.items():
         first = ladder.stored(f"{kind}_text")
         series = [{"step": at["step"], "perplexity": at[f"{text}/perplexity"]} for at in first["series"]] if first else []
-        kinds[kind] = {"series": series, "pretrained": ladder.repeats(kind), "unpretrained": ladder.repeats(f"{kind}_raw")}
+        kinds[kind] = {"series": series}
+        for way, suffix in WAYS.items():
+            sides = {"unpretrained": f"{kind}_raw{suffix}", "pretrained": f"{kind}{suffix}"}
+            kinds[kind][way] = {side: ladder.repeats(rung) for side, rung in sides.items()}
     return {"schema_version": 1, "command": "python -m benchmarks.quality.pretraining", "kinds": kinds}
 
 
@@ -78,12 +82,19 @@ def markdown(found: Mapping[str, Any]) -> str:
         "|---|---|---:|---:|---|---|",
     ]
     for kind, of_kind in found["kinds"].items():
-        raw, made = of_kind["unpretrained"], of_kind["pretrained"]
-        for task in raw["mean"] if raw and made else ():
-            means = " | ".join(f"{side['mean'][task]:.3f}" for side in (raw, made))
-            seeds = " | ".join(", ".join(f"{value:.3f}" for value in side["of_seeds"][task]) for side in (raw, made))
-            lines.append(f"| {kind} | {task} | {means} | {seeds} |")
+        for way in WAYS:
+            lines += scores(f"{kind}, {way}", of_kind[way]["unpretrained"], of_kind[way]["pretrained"])
     return "\n".join(lines)
+
+
+def scores(trunk: str, raw: Mapping[str, Any] | None, made: Mapping[str, Any] | None) -> Iterator[str]:
+    """A line a task, once both sides were run."""
+    if raw is None or made is None:
+        return
+    for task in raw["mean"]:
+        means = " | ".join(f"{side['mean'][task]:.3f}" for side in (raw, made))
+        seeds = " | ".join(", ".join(f"{value:.3f}" for value in side["of_seeds"][task]) for side in (raw, made))
+        yield f"| {trunk} | {task} | {means} | {seeds} |"
 
 
 if __name__ == "__main__":
