@@ -1,9 +1,10 @@
 """`python -m benchmarks.extend_chain PLAN`: tasks added one after another, each to the model of the one before.
 
 PLAN (benchmarks/quality/extend10.chains.yaml) names the recipe of the first model, the tasks in order, and the chains: a strategy
-and its settings each, `reverse: true` from the last task to the first. A task whose extension breaks a promise is left out, and the chain goes on from the model before. Every
-finished link stands in benchmarks/results/<recipe>/<chain>.json, kept as long as what states it is the same. At the end the first
-model's own tasks are measured on the same split, first model against last. --write puts the tables into docs/extend.md.
+and its settings each, `reverse: true` from the last task to the first. A task whose extension breaks a promise is left out, and
+the chain goes on from the model before. Every finished link stands in benchmarks/results/<recipe>/<chain>.json, kept as long as
+what states it is the same. At the end the first model's own tasks are measured on the same split, first model against last.
+--write puts the tables into docs/extend.md.
 """
 
 from __future__ import annotations
