@@ -37,6 +37,7 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 TARGET = re.compile(r"^([a-z-]+):.*##", re.MULTILINE)
 SHELL_WORDS = {"cd", "echo", "source"}
+GROUPS = {"checkpoint", "config", "task", "track", "vectors"}  # commands of two words
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def wrong_commands(text: str, show_help: Callable[[list[str]], str | None]) -> l
 
 
 def _wrong_arguments(words: list[str], show_help: Callable[[list[str]], str | None]) -> list[str]:
-    size = 2 if words[0] in ("task", "config", "vectors") else 1
+    size = 2 if words[0] in GROUPS else 1
     command, rest = words[:size], words[size:]
     shown = show_help(command)
     if shown is None:

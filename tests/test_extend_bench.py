@@ -23,7 +23,7 @@ def bench() -> Bench:
 def test_the_page_shows_what_is_stored(bench: Bench) -> None:
     page = PAGE.read_text()
     assert written(page, "extend6", table(bench)) == page
-    chains = [Chain(QUALITY / "extend10.chains.yaml", name) for name in ("isolate", "replay")]
+    chains = [Chain(QUALITY / "extend10.chains.yaml", name) for name in ("isolate", "reversed")]
     assert written(page, "extend10", chains_table(chains)) == page
     measured = ROOT / "benchmarks" / "results" / "freezing.json"
     costs = freezing.table(json.loads(measured.read_text())) if measured.is_file() else ""

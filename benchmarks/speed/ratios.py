@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 Step = Callable[[], object]
+CLOSE = 1e-4  # of the summed losses of a step
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,9 @@ def row(number: str, measured: tuple[float, ...], must: float, stretch: float, w
     got, low, high = (round(value, 4) for value in measured)
     stated = {"id": number, "measure": what, "must": must, "stretch": stretch}
     return {**stated, "got": got, "interval": [low, high], "met": got >= must, **more}
+
+
+def agreed(apart: float) -> float:
+    """Raises AssertionError where two sides did not train the same."""
+    assert apart < CLOSE, f"the losses of the two sides are {apart} apart"
+    return apart

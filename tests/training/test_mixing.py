@@ -35,7 +35,7 @@ def test_every_part_of_our_own_is_covered(registry: Registry, covered: dict[str,
     assert set(covered) == {line.name for line in registry.listing() if line.source == "trunkline"}
 
 
-@pytest.mark.parametrize(("number", "mix"), enumerate(MIXES), ids=names(MIXES))
+@pytest.mark.parametrize(("number", "mix"), list(enumerate(MIXES)), ids=names(MIXES))
 def test_a_run_resumed_under_it_is_bit_equal_and_its_weights_are_equal_on_all_ranks(
     two_ranks: Ranks, number: int, mix: dict[str, str]
 ) -> None:

@@ -141,6 +141,10 @@ def test_isolate_leaves_old_answers_and_files_bit_equal_and_answers_the_new_task
     assert main(["lineage", str(new)]) == 0
     drawn = capsys.readouterr().out
     assert drawn.index("small-") < drawn.index("extend-answer") and "4 tasks" in drawn
+    assert main(["lineage", str(new), "--json"]) == 0
+    last, first = (entry["scores"] for entry in json.loads(capsys.readouterr().out))
+    assert {task: last[task] for task in OLD} == {row["task"]: row["before"] for row in report["old"]}
+    assert first.keys() == set(OLD) and last["answer"] == report["new"][0]["value"]
     assert main(["diff", str(model_of(project)), str(new)]) == 0
     told = capsys.readouterr().out
     assert "the same, bit for bit" in told and "only in b: answer" in told and "heads differ" not in told

@@ -79,7 +79,11 @@ def difference(a: Path, b: Path) -> dict[str, Any]:
 
 
 def ancestors(model: Path) -> list[dict[str, Any]]:
-    """The model and those it comes from, newest first; one that is not at its place any more is told by what its child knows."""
+    """The model and those it comes from, newest first; one that is not at its place any more is told by what its child knows.
+
+    scores: what each task scored when the model was judged, by its headline metric; over all models the matrix R[i, j] of
+    Lopez-Paz & Ranzato, arXiv:1706.08840, section 2.
+    """
     found: list[dict[str, Any]] = []
     place: Path | None = model
     while place is not None and str(place) not in {entry["model"] for entry in found}:
@@ -91,7 +95,13 @@ def ancestors(model: Path) -> list[dict[str, Any]]:
         added = lineage.get("cards", {name: about["fingerprint"] for name, about in manifest["tasks"].items()})
         keys = ("run_id", "data", "removed", "trained")
         found.append(
-            {"model": str(place), "tasks": list(manifest["tasks"]), "cards": added, **{key: lineage.get(key) for key in keys}}
+            {
+                "model": str(place),
+                "tasks": list(manifest["tasks"]),
+                "cards": added,
+                **{key: lineage.get(key) for key in keys},
+                "scores": _scores(place, manifest),
+            }
         )
         parent = lineage.get("parent")
         place = Path(parent["model"]) if parent else None
@@ -110,7 +120,19 @@ def drawn(found: Sequence[Mapping[str, Any]]) -> list[str]:
         counted = f", {trained['steps']} steps, {trained['tokens']} tokens" if trained else ""
         lines.append(f"{branch}{entry['run_id'] or Path(entry['model']).name}: trained {', '.join(entry['cards'])}{counted}")
         lines.append(f"{'   ' * depth}   {len(entry['tasks'])} tasks in {entry['model']}")
+        if entry["scores"]:
+            lines.append(f"{'   ' * depth}   {', '.join(f'{task} {value:.4f}' for task, value in entry['scores'].items())}")
     return lines
+
+
+def _scores(model: Path, manifest: Mapping[str, Any]) -> dict[str, float]:
+    """By the report beside the model, which measured old tasks too; of a first model, by what its training ended with."""
+    report = model.parent / "report.json"
+    if not report.is_file():
+        return {row["task"]: row["value"] for row in manifest["results"] if row["value"] is not None}
+    found = json.loads(report.read_text())
+    measured = {row["task"]: row["after"] for row in found["old"]} | {row["task"]: row["value"] for row in found["new"]}
+    return {task: measured[task] for task in manifest["tasks"] if measured.get(task) is not None}
 
 
 def _files(manifest: Mapping[str, Any], start: str) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""The benches of speed: a bound worked by hand, ratios of pairs, sides that must train the same, and the page."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks.speed.__main__ import END, ROOT, START, markdown, rows
+from benchmarks.speed.ratios import Pair, agreed, row
+from benchmarks.speed.work import WORKS, Work, padding, table, work
+
+
+def small() -> Work:
+    """Rows of 2, 8, 4 and 2 tokens in one step."""
+    tables = {"a": table(np.array([2, 8, 4, 2]), np.random.default_rng(0))}
+    return Work(tables, [[("a", 0), ("a", 1), ("a", 2), ("a", 3)]])
+
+
+def test_the_bound_is_the_slots_of_padded_batches_for_each_token():
+    assert padding(small(), 2, sort=False) == pytest.approx((2 * 8 + 2 * 4) / 16)
+    assert padding(small(), 2, sort=True) == pytest.approx((2 * 2 + 2 * 8) / 16)
+
+
+def test_rows_of_one_length_leave_packing_nothing_to_gain():
+    assert padding(work(WORKS["W3"], steps=2, rows=64), 32, sort=False) == 1.0
+    assert padding(work(WORKS["W1"], steps=2, rows=64), 32, sort=False) > 2.0
+
+
+def test_a_ratio_is_the_median_over_pairs_with_an_interval_around_it():
+    median, low, high = Pair([1.0, 2.0, 1.0], [2.0, 4.0, 3.0]).ratio()
+    assert median == 2.0 and low <= median <= high and low >= 2.0 and high <= 3.0
+
+
+@pytest.mark.parametrize(("got", "met"), [(0.96, True), (0.94, False)])
+def test_a_row_is_met_when_its_median_reaches_the_must(got, met):
+    assert row("R1", (got, 0.9, 1.0), 0.95, 1.05, "x")["met"] is met
+
+
+def test_sides_that_do_not_train_the_same_are_no_result():
+    assert agreed(5e-7) == 5e-7
+    with pytest.raises(AssertionError, match="apart"):
+        agreed(1e-3)
+
+
+def test_the_page_says_what_the_results_say():
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert page.split(START)[1].split(END)[0] == markdown(rows())
