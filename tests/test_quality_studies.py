@@ -18,6 +18,7 @@ from trunkline.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 PAGES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "ladder": ("quality.md", ladder.markdown),
     "dimension": ("quality.md", dimension.markdown),
     "tokenizers": ("quality.md", tokenizers.markdown),
 }
