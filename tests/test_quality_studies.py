@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.quality import dimension, ladder, tokenizers
+from benchmarks.quality import dimension, ladder, pretraining, tokenizers, vectors
 from benchmarks.quality.table import section
 
 from small_project import write_project
@@ -18,7 +18,9 @@ from trunkline.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 PAGES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "vectors": ("word-vectors.md", vectors.markdown),
     "ladder": ("quality.md", ladder.markdown),
+    "pretraining": ("quality.md", pretraining.markdown),
     "dimension": ("quality.md", dimension.markdown),
     "tokenizers": ("quality.md", tokenizers.markdown),
 }
