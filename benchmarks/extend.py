@@ -52,7 +52,9 @@ class Bench:
         """A hash of all that states the cell: of what recipe, cards and plan say, not of their comments."""
         cards = [reader.read(self.catalog / use.task / "card.yaml").data for use in self.recipe.tasks]
         shared = {name: self.plan[name] for name in ("new", "split")}
-        own = None if cell in SCRATCH else [{**self.plan, "cells": None, "figures": None}, self.plan["cells"][cell]]
+        stated = self.plan["cells"].get(cell, {})
+        own = None if cell in SCRATCH else [{**self.plan, "cells": None, "figures": None}, stated]
+        own = [own, self.key(stated["from"])] if "from" in stated else own
         stated = json.dumps([reader.read(self.recipe_path).data, cards, shared, own, cell])
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
@@ -66,7 +68,7 @@ class Bench:
         stands = self.stored(cell)
         if stands:
             return stands
-        measured = self._scratch(cell) if cell in SCRATCH else self._extended(cell)
+        measured = self._extended(cell) if "strategy" in self.plan["cells"].get(cell, {}) else self._scratch(cell)
         command = f"python -m benchmarks.extend benchmarks/quality/{self.path.name} --only {cell}"
         found = {"schema_version": 1, "cell": cell, "key": self.key(cell), "command": command, **self.began, **measured}
         self.results.mkdir(parents=True, exist_ok=True)
@@ -76,8 +78,16 @@ class Bench:
     def _scratch(self, cell: str) -> dict[str, Any]:
         data = self.recipe.model_dump()
         data["catalog"] = [str(self.catalog)]
-        if cell == "base":
+        if cell != "joint":
             data["tasks"] = [use for use in data["tasks"] if use["task"] != self.new]
+        if cell not in SCRATCH:  # the base gone on with
+            stated = self.plan["cells"][cell]
+            data["start"] = {"model": str(self.outputs / self.run("base")["run"] / "model"), "moments": False}
+            data |= {
+                "finetune": stated["finetune"],
+                "optim": data["optim"] | stated["optim"],
+                "train": data["train"] | stated["train"],
+            }
         path = self.outputs / f"{cell}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(writer.render(data), encoding="utf-8")
@@ -90,8 +100,8 @@ class Bench:
 
     def _extended(self, cell: str) -> dict[str, Any]:
         assert self.new is not None
-        base, joint = self.run("base"), self.recipe.train
         stated = self.plan["cells"][cell]
+        base, joint = self.run(stated.get("from", "base")), self.recipe.train
         steps = int(self.plan["share"] * joint.steps * joint.tokens_per_step / self.plan["tokens_per_step"])
         size = [f"train.{name}={self.plan['tokens_per_step']}" for name in ("tokens_per_step", "tokens_per_pass")]
         job = Job(
@@ -145,7 +155,7 @@ def table(bench: Bench) -> str:
         score = found["scores"].get(bench.new)
         share = score / joint["scores"][bench.new] if joint and score is not None else None
         cost = found["tokens"] / joint["tokens"] if joint else None
-        if cell in SCRATCH:
+        if "old" not in found:
             told = [f"{found['scores'][task]:.4f}" for task in old]
         else:
             changes = {row["task"]: row for row in found["old"]}
