@@ -52,11 +52,16 @@ class Bench:
         """A hash of all that states the cell: of what recipe, cards and plan say, not of their comments."""
         cards = [reader.read(self.catalog / use.task / "card.yaml").data for use in self.recipe.tasks]
         shared = {name: self.plan[name] for name in ("new", "split")}
-        stated = self.plan["cells"].get(cell, {})
-        own = None if cell in SCRATCH else [{**self.plan, "cells": None, "figures": None}, stated]
-        own = [own, self.key(stated["from"])] if "from" in stated else own
+        asked = self.asked(cell)
+        own: Any = None if cell in SCRATCH else [{**self.plan, "cells": None, "figures": None}, asked]
+        own = [own, self.key(asked["from"])] if "from" in asked else own
         stated = json.dumps([reader.read(self.recipe_path).data, cards, shared, own, cell])
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+    def asked(self, cell: str) -> dict[str, Any]:
+        """What the plan says of a cell; nothing of those that are trained from scratch."""
+        found: dict[str, Any] = self.plan.get("cells", {}).get(cell, {})
+        return found
 
     def stored(self, cell: str) -> dict[str, Any] | None:
         path = self.results / f"{cell}.json"
@@ -68,7 +73,7 @@ class Bench:
         stands = self.stored(cell)
         if stands:
             return stands
-        measured = self._extended(cell) if "strategy" in self.plan["cells"].get(cell, {}) else self._scratch(cell)
+        measured = self._extended(cell) if "strategy" in self.asked(cell) else self._scratch(cell)
         command = f"python -m benchmarks.extend benchmarks/quality/{self.path.name} --only {cell}"
         found = {"schema_version": 1, "cell": cell, "key": self.key(cell), "command": command, **self.began, **measured}
         self.results.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ class Bench:
         if cell != "joint":
             data["tasks"] = [use for use in data["tasks"] if use["task"] != self.new]
         if cell not in SCRATCH:  # the base gone on with
-            stated = self.plan["cells"][cell]
+            stated = self.asked(cell)
             data["start"] = {"model": str(self.outputs / self.run("base")["run"] / "model"), "moments": False}
             data |= {
                 "finetune": stated["finetune"],
@@ -100,7 +105,7 @@ class Bench:
 
     def _extended(self, cell: str) -> dict[str, Any]:
         assert self.new is not None
-        stated = self.plan["cells"][cell]
+        stated = self.asked(cell)
         base, joint = self.run(stated.get("from", "base")), self.recipe.train
         steps = int(self.plan["share"] * joint.steps * joint.tokens_per_step / self.plan["tokens_per_step"])
         size = [f"train.{name}={self.plan['tokens_per_step']}" for name in ("tokens_per_step", "tokens_per_pass")]
