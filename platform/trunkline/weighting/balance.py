@@ -22,15 +22,34 @@ STATIONARY = 1e-4
 class MGDA(FromGram):
     """The shortest convex combination of the gradients: it improves every task, or there is no such direction.
 
-    Source: Sener & Koltun, NeurIPS 2018, algorithm 2 (arXiv:1810.04650), by TorchJD, times T: weights are 1 on average. Needs
-    the Gram matrix; lagged. It favours the tasks with the shortest gradients.
+    Source: Sener & Koltun, NeurIPS 2018, algorithm 2 (arXiv:1810.04650), times T: weights are 1 on average. Needs the Gram
+    matrix; lagged. It favours the tasks with the shortest gradients. TorchJD has the same loop over small tensors; it took 2.5 %
+    of a step of eight tasks.
     """
 
     def solve(self, gram: Tensor, seen: Tensor, losses: Tensor) -> Tensor:
-        from torchjd.aggregation import MGDAWeighting
-
         del losses
-        return MGDAWeighting()(gram) * len(seen)
+        return torch.from_numpy(shortest(gram.cpu().double().numpy())).to(gram) * len(seen)
+
+
+def shortest(gram: np.ndarray, *, epsilon: float = 1e-3, rounds: int = 100) -> np.ndarray:
+    """The point of the simplex [T] whose combination of gradients is shortest, by Frank-Wolfe; ends as TorchJD's does."""
+    weights = np.full(len(gram), 1 / len(gram))
+    slopes = gram @ weights
+    for _ in range(rounds):
+        task = int(slopes.argmin())
+        own, across, length = gram[task, task], slopes[task], weights @ slopes
+        if own <= across:
+            share = 1.0
+        elif length <= across:
+            share = 0.0
+        else:
+            share = (length - across) / (length + own - 2 * across)
+        weights, slopes = (1 - share) * weights, (1 - share) * slopes + share * gram[task]
+        weights[task] += share
+        if share < epsilon:
+            break
+    return weights
 
 
 @WEIGHTINGS.register("imtl_g")
