@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trunkline.batch import Monitor, Verdict, Weighting
@@ -46,6 +46,23 @@ class Progress:
     tokens: int = 0
     skipped: Skipped = field(default_factory=Skipped)
     spikes: Spikes = field(default_factory=lambda: Spikes(None))
+    interference: Interference = field(default_factory=lambda: Interference(()))
+
+    def state(self) -> dict[str, Any]:
+        """All but the step."""
+        return {
+            "tokens": self.tokens,
+            "skipped": asdict(self.skipped),
+            "spikes": self.spikes.state(),
+            "interference": self.interference.state(),
+        }
+
+    def load_state(self, step: int, state: Mapping[str, Any]) -> None:
+        """Older checkpoints hold the tokens alone."""
+        self.step, self.tokens = step, int(state["tokens"])
+        self.skipped = Skipped(**state.get("skipped", {}))
+        self.spikes.load_state(state.get("spikes", {}))
+        self.interference.load_state(state.get("interference", {}))
 
 
 def train(
@@ -80,7 +97,7 @@ def train(
     """
     if enough():
         return
-    clock, interference, pace = Clock(), Interference(list(tables)), Pace()
+    clock, pace, interference = Clock(), Pace(), progress.interference
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
         packs = build_step(
