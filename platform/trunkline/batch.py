@@ -7,7 +7,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -198,6 +198,11 @@ class Weighting(Protocol):
     @property
     def needs_gram(self) -> bool:
         """Whether `see` is to be called after this step's backward, which then costs a little more."""
+        ...
+
+    @property
+    def unsigned(self) -> Collection[str]:
+        """Tasks whose losses it can make nothing of below 0."""
         ...
 
     @property

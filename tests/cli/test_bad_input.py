@@ -146,6 +146,18 @@ def test_a_wrong_weighting_ends_with_3_at_its_line_before_a_row_is_read(weightin
     assert not Path(".trunkline", "store").exists()
 
 
+def test_a_loss_that_can_be_below_0_and_a_weighting_that_needs_positive_ones_end_with_3_at_the_weighting(project, capsys):
+    card(TOPIC.replace("target: label", "target: value").replace("classification, labels: [warm, cold]", "regression"))
+    Path("tasks/one/card.yaml").write_text(Path("tasks/one/card.yaml").read_text() + "loss: heteroscedastic\n")
+    for weighting, code in (("uncertainty", 3), ("{kind: scaled}", 3), ("{kind: scaled, chance: {one: 4}}", 0), ("stch", 0)):
+        Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", f"weighting: {weighting}"))
+        assert main(["train", "recipes/r.yaml", "--in-process"]) == code
+        said = capsys.readouterr().err
+        if code:
+            assert re.search(r"error: recipes/r\.yaml:5:\d+: weighting: .* needs losses that are never below 0.*'one' may be", said)
+            assert not Path(".trunkline", "store", "splits").exists()
+
+
 def test_what_only_sizes_can_tell_of_a_sampling_has_its_line_too(project, capsys):
     for sampling, said in (
         ("{kind: expression, rates: {one: log(size - 120)}}", "sampling.rates.one: 'log(size - 120)' is undefined at step 1"),

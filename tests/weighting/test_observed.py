@@ -185,6 +185,23 @@ def test_state_through_json_continues_exactly_and_without_it_does_not(kind: str)
     assert differs or not torch.equal(straight.coefficients(), fresh.coefficients())
 
 
+# A loss that begins near 0 and falls through it to -0.5, beside one that stays.
+FALLING = [*[[1e-6, 0.7, 0.7]] * 4, *([0.5 - step / 40, 0.7, 0.7] for step in range(41)), *[[-0.5, 0.7, 0.7]] * 1500]
+
+
+@by_kind
+def test_losses_below_0_run_away_with_it_or_starve_a_task_exactly_if_it_says_that_it_needs_them_above(kind: str) -> None:
+    weighting = make(kind)
+    unsigned = set(weighting.unsigned)
+    assert unsigned in (set(), set(TASKS))
+    found = torch.stack([observe(weighting, losses).coefficients() for losses in FALLING])
+    assert bool(((found > 1e-3) & (found < 1e3)).all()) == (not unsigned)
+
+
+def test_scaled_takes_losses_below_0_of_tasks_whose_value_at_chance_is_stated() -> None:
+    assert list(make("scaled", chance={"a": 2.0}).unsigned) == ["b", "c"]
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [

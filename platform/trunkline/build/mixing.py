@@ -146,6 +146,17 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
     return made
 
 
+def check_losses(recipe: Recipe, weighting: Weighting, losses: Mapping[str, Loss]) -> None:
+    """Raises ConfigError for a task whose loss may be below 0, where the weighting makes nothing of that."""
+    for name in weighting.unsigned:
+        if losses[name].signed:
+            raise ConfigError(
+                f"weighting '{recipe.weighting.kind}' needs losses that are never below 0, and that of '{name}' may be. Take "
+                "static, rlw or stch, one that compares gradients (such as upgrad), or another loss in the card.",
+                where=recipe.where("weighting"),
+            )
+
+
 def check_probes(recipe: Recipe, weighting: Weighting, sampler: Sampler, trunk: Trunk) -> None:
     """Raises ConfigError for a weighting or a sampler that compares gradients on layers which the trunk does not name."""
     linear = [name for name, layer in trunk.named_modules() if isinstance(layer, nn.Linear)]

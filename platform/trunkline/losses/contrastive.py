@@ -222,7 +222,7 @@ class Matryoshka(Loss):
         self.weights = weights_of("weights", weights) or [1.0] * len(self.dims)
         if len(self.weights) != len(self.dims):
             raise ConfigError(f"weights: one for each of the {len(self.dims)} dims is needed, found {len(self.weights)}.")
-        self.group, self.cached = self.loss.group, self.loss.cached
+        self.group, self.cached, self.signed = self.loss.group, self.loss.cached, self.loss.signed
 
     @property
     def applied(self) -> Collection[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,12 @@ SMALLEST = 1e-8  # the least loss, where one is divided by or its logarithm take
 
 
 class Weighting(ABC):
-    """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each."""
+    """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each.
+
+    unsigned: tasks whose losses must never be below 0, as where it divides by them or takes their logarithm.
+    """
+
+    unsigned: Collection[str] = ()
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float]) -> None:
         self.tasks = list(tasks)

@@ -28,6 +28,7 @@ class FAMO(Weighting):
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.025, decay: float = 0.01) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         self.lr, self.decay = positive("lr", lr), positive("decay", decay)
         self.logits = torch.zeros(len(self.tasks), dtype=torch.float64)
         self.losses = torch.ones(len(self.tasks), dtype=torch.float64)

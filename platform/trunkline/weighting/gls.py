@@ -40,6 +40,10 @@ class GLS(Latest):
     task not seen yet has 1 and is not in the mean; a loss below 1e-8 is 1e-8. The card's weight multiplies.
     """
 
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float]) -> None:
+        super().__init__(tasks, weights)
+        self.unsigned = self.tasks
+
     def coefficients(self) -> Tensor:
         seen = torch.isfinite(self.known)
         logs = self.known[seen].clamp(min=SMALLEST).log()

@@ -41,6 +41,7 @@ class GradNorm(FromGram):
         self.lr = positive("lr", lr)
         if self.alpha > 100:
             raise ConfigError(f"weighting.alpha must be at most 100, found {alpha!r}.")
+        self.unsigned = self.tasks if self.alpha else ()
         self.first: dict[str, float] = {}
 
     def solve(self, gram: Tensor, seen: Tensor, losses: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class IMTLL(Weighting):
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.01) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         self.lr = positive("lr", lr)
         self.scales = torch.zeros(len(self.tasks), dtype=torch.float64)
 

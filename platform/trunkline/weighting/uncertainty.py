@@ -25,6 +25,7 @@ class Uncertainty(Weighting):
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.01) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         self.log_vars = [torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in self.tasks]
         self.optimizer = torch.optim.Adam(self.log_vars, lr=lr)
 
