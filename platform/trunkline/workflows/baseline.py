@@ -14,7 +14,7 @@ import torch
 from trunkline import durable
 from trunkline.build.evaluation import judged_task
 from trunkline.build.model import load_model
-from trunkline.build.prepare import check_recipe, load_cards, open_sources, project_folder
+from trunkline.build.prepare import check_recipe, project_folder
 from trunkline.config import Recipe, load_recipe
 from trunkline.data.fingerprint import digest
 from trunkline.document.writer import render_value
@@ -26,6 +26,7 @@ from trunkline.metrics.base import Metric
 from trunkline.predict import TOKENS_PER_PASS
 from trunkline.registry import METRICS
 from trunkline.tasks.catalog import Catalog, catalog_for
+from trunkline.workflows.sources import learned_from
 
 Say = Callable[[str], None]
 # What says how tasks are mixed, or where a run goes, does not change what a task reaches alone.
@@ -87,17 +88,8 @@ def _done(run: RunFolder) -> Result:
 
 def _keys(recipe: Recipe) -> dict[str, str]:
     """Entry of the recipe -> the name of its baseline."""
-    assert recipe.path is not None
-    catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
-    cards = load_cards(recipe, catalog)
-    sources = open_sources(recipe, cards, catalog)
     stated = {key: value for key, value in recipe.model_dump().items() if key not in MIXING}
-    keys = {}
-    for use in recipe.tasks:
-        mine = [card for card in cards.values() if use.task in (card.name, card.whole.name)]
-        data = [[sources[card.name].fingerprint(split) for split in sources[card.name].splits()] for card in mine]
-        keys[use.task] = f"{use.task}-{digest([stated, [card.text for card in mine], data])[:16]}"
-    return keys
+    return {task: f"{task}-{digest([stated, *about])[:16]}" for task, about in learned_from(recipe).items()}
 
 
 def differences(run: RunFolder, alone: Sequence[Alone], say: Say, *, seed: int = 0) -> tuple[list[Difference], Difference | None]:
