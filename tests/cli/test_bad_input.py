@@ -82,6 +82,10 @@ SAMPLINGS = {
     "{kind: block, of: {kind: explicit, rates: {one: -1}}}": r"sampling\.of\.rates: must be at least 0",
     "{kind: gap, scores: {one: 0}}": r"sampling\.scores\.one: must be a finite number, not 0",
     "{kind: exp3, floor: 2}": r"sampling\.floor: must be a number from 0 to 1, found 2",
+    "{kind: gap, scores: {one: 0.5}}": r"sampling: 'gap' learns from evaluations during training\. Give train\.evaluate_every",
+    "exp3": r"sampling: 'exp3' learns from evaluations",
+    "{kind: block, of: ucb1}": r"sampling: 'block' learns from evaluations",
+    "{kind: mixture, mixtures: {top: {of: [one], kind: exp3}}}": r"sampling: 'mixture' learns from evaluations",
     "{kind: explicit, rates: {one: 0}}": r"sampling\.rates: must be at least 0 and not all 0",
 }
 
@@ -100,6 +104,7 @@ LIVES = {
     "{task: one, min_share: 0.6, max_share: 0.5}": r"tasks\.0\.max_share: 0\.5 is below min_share",
     "{task: one, max_share: 0.5}": r"tasks: their max_share add up to 0\.5, below 1",
     "{task: one, patience: 0}": r"tasks\.0\.patience: must be above 0, found 0",
+    "{task: one, patience: 2}": r"tasks\.0\.patience: asks for evaluations during training\. Give train\.evaluate_every",
     "{task: one, strat: 0.1}": r"tasks\.0\.strat: .*Did you mean 'start'",
 }
 

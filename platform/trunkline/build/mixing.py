@@ -102,8 +102,13 @@ def column_of(sampler: Sampler) -> str | None:
 
 
 def check_sampler(recipe: Recipe, sampler: Sampler, cards: Mapping[str, Card]) -> None:
-    """Raises ConfigError where tasks share rows and the sampler would tell them apart: by gradients, or by a column of rows of
-    which some have no label."""
+    """Raises ConfigError for a sampler that waits for evaluations where there are none during training, and where tasks share rows
+    and it would tell them apart: by gradients, or by a column of rows of which some have no label."""
+    if sampler.needs_verdicts and recipe.train.evaluate_every is None:
+        raise ConfigError(
+            f"'{recipe.sampling.kind}' learns from evaluations during training. Give train.evaluate_every, such as 100.",
+            where=recipe.where("sampling"),
+        )
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if guest is not None and (sampler.needs_gram or column_of(sampler) is not None):
         what = "the tasks' gradients" if sampler.needs_gram else f"the column '{column_of(sampler)}' of rows"

@@ -47,6 +47,10 @@ class Bandit(Sampler):
     def needs_gram(self) -> bool:
         return self.reward == "alignment"
 
+    @property
+    def needs_verdicts(self) -> bool:
+        return self.reward == "validation"
+
     def align(self, cosines: Mapping[str, float]) -> None:
         if self.reward != "alignment":
             return
