@@ -12,9 +12,11 @@ import pytest
 from small_project import write_project
 from trunkline.cli.app import main
 from trunkline.config import load_recipe
-from trunkline.metrics.classification import MacroF1
+from trunkline.metrics.bootstrap import Measured
+from trunkline.metrics.regression import Mse
+from trunkline.metrics.retrieval import RetrievalRecall
 from trunkline.plan import Planned
-from trunkline.workflows.baseline import value_of
+from trunkline.workflows.baseline import drawn_percents
 from trunkline.workflows.mix import points
 
 SHORT = [word for key in ("tasks=[topic, tags]", "train.steps=2", "train.save_every=null") for word in ("-s", key)]
@@ -49,13 +51,31 @@ def test_a_run_with_single_task_tells_each_task_s_difference_and_baselines_are_t
     assert len(sorted((tmp_path / ".trunkline" / "baselines").glob("*/*/result.json"))) == 3
 
 
-def test_a_row_drawn_twice_counts_twice_with_all_its_targets() -> None:
-    ids = np.array([0, 0, 1, 2, 2, 2])
-    records = {"prediction": np.array([0, 1, 1, 0, 0, 1]), "target": np.array([0, 1, 0, 0, 1, 1])}
-    assert value_of(MacroF1, ids, records, np.array([0, 1, 2])) == value_of(MacroF1, ids, records)
-    places = [3, 4, 5, 3, 4, 5, 0, 1]
-    twice = {name: record[places] for name, record in records.items()}
-    assert value_of(MacroF1, ids, records, np.array([2, 2, 0])) == value_of(MacroF1, np.arange(8), twice)
+def test_a_difference_is_drawn_with_the_same_rows_of_both_models_and_retrieval_against_the_whole_split() -> None:
+    rng = np.random.default_rng(0)
+    metric, rows = RetrievalRecall(num_candidates=40), 60
+    candidate = rng.normal(size=(rows, 8))
+    models = []
+    for noise in (0.8, 1.5):
+        unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (candidate + noise * rng.normal(size=(rows, 8)), candidate)]
+        keys = {"key": np.arange(rows), "query_key": np.arange(rows) + 1000}
+        models.append(Measured(np.arange(rows), {"query": unit[0], "candidate": unit[1], **keys}))
+    found = drawn_percents(metric, *models, seed=3)
+    chance = np.random.default_rng(3)
+    taken = [chance.integers(0, rows, rows) for _ in range(5)]
+    right = [metric.gains(**model.records) for model in models]
+    whole = [[own[rows].mean() for own in right] for rows in taken]
+    assert found[:5].tolist() == pytest.approx([100 * (together - alone) / alone for together, alone in whole])
+    shrunk = [[metric.value(**{name: record[rows] for name, record in own.records.items()}) for own in models] for rows in taken]
+    assert found[:5].tolist() != pytest.approx([100 * (together - alone) / alone for together, alone in shrunk], rel=0.05)
+    assert len(found) == 1000
+
+
+def test_where_lower_is_better_a_lower_loss_is_a_positive_difference_and_0_alone_is_none() -> None:
+    zeros = np.zeros(8, np.float32)
+    near, far, exact = (Measured(np.arange(8), {"prediction": zeros + gap, "target": zeros}) for gap in (1.0, 2.0, 0.0))
+    assert np.all(drawn_percents(Mse(), near, far) == 75)
+    assert np.isnan(drawn_percents(Mse(), near, exact)).all()
 
 
 def test_the_first_of_many_trials_are_those_of_fewer_and_weights_differ_from_trial_to_trial() -> None:
