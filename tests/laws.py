@@ -229,6 +229,7 @@ def train(
     precision: str = "float32",
     kind: str = "",
     optimizer: str = "adamw",
+    watch: int = 0,
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -258,8 +259,8 @@ def train(
         units = flow.next_step(number - (first - 1 if fault == "step forgotten" else 0))
         packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
         set_learning_rates(engine.param_groups, 1.0)
-        watch = flow.sampler.needs_gram
-        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9, watch=watch)
+        looks = flow.sampler.needs_gram or bool(watch and number % watch == 0)
+        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9, watch=looks)
         judge(flow, observed, local=fault == "verdicts of one rank")
         run.losses.append(observed.losses.tolist())
         run.grams.append(observed.gram)

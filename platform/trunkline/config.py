@@ -144,6 +144,11 @@ class Train(Strict):
         description="names of the trunk's linear layers on which gradients are compared, such as ['*.layer.3.*']; null: the "
         "trunk's own, as a rule the last block",
     )
+    watch_gradients: Count | None = Field(
+        default=None,
+        description="steps from one comparison of the tasks' gradients to the next, for the log; null: only where weighting or "
+        "sampling compare them",
+    )
     log_every: Count = 10
     log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")
 

@@ -90,6 +90,23 @@ def test_tasks_that_share_rows_are_weighed_by_their_gradients_where_they_are_loo
     assert {logged(done, f"weight/{name}")[-1] for name in ("score", "topic", "tags")} != {1.0}
 
 
+def test_gradients_are_compared_under_any_weighting_where_it_is_asked_for(recipe: Path) -> None:
+    settings = ("weighting=static", "train.log_every=1", "train.steps=4", "train.save_every=null")
+    off = run(recipe, "[topic, tags]", "uniform", *settings)
+    on = run(recipe, "[topic, tags]", "uniform", *settings, "train.watch_gradients=2")
+    cosines = logged(on, "grad/cosine/topic/tags")
+    assert len(cosines) == 3 and cosines[0] == cosines[1] != cosines[2]  # after steps 2, 3 and 4
+    assert logged(off, "grad/conflict") == []
+    assert logged(on, "train/topic/loss") == logged(off, "train/topic/loss")
+
+
+def test_gradients_are_compared_from_the_step_in_which_the_watched_layers_are_trained(recipe: Path) -> None:
+    settings = ("train.log_every=1", "train.steps=4", "train.save_every=null", "freeze=[{modules: trunk, until: 0.5}]")
+    done = run(recipe, "[topic, tags]", "uniform", "weighting=mgda", *settings)
+    assert len(logged(done, "grad/cosine/topic/tags")) == 2
+    assert [weight == 1 for weight in logged(done, "weight/topic")] == [True, True, True, False]
+
+
 def test_a_resumed_run_logs_the_cosines_of_one_that_never_stopped_bit_for_bit(recipe: Path) -> None:
     done = run(recipe, "[topic, tags]", "uniform", "weighting=upgrad", "train.log_every=4", "train.save_every=3")
     folder = RunFolder(done.run)

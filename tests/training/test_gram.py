@@ -159,6 +159,15 @@ def test_every_second_step_is_looked_at_where_it_is_asked_for(one_rank: Ranks) -
     assert run.weights[0] == run.weights[1] != run.weights[2]
 
 
+@pytest.mark.parametrize("weighting", ["static", "mgda"])
+def test_a_run_that_is_watched_is_bit_for_bit_the_one_that_is_not(one_rank: Ranks, weighting: str, expected: Tensor) -> None:
+    (off,) = one_rank(gram.train, 4, weighting=weighting)
+    (on,) = one_rank(gram.train, 4, weighting=weighting, watch=1)
+    assert [found is not None for found in off.grams] == [weighting == "mgda", False, weighting == "mgda", False]
+    assert all(found is not None for found in on.grams) and apart(on.grams[0], expected) < CLOSE
+    assert on.losses == off.losses and on.weights == off.weights and laws.bit_equal(on.state, off.state)
+
+
 def test_probes_are_the_linear_layers_of_the_last_block() -> None:
     trunk = laws.model().trunk
     names = [name for name, part in trunk.named_modules() if any(part is probe for probe in trunk.probes)]

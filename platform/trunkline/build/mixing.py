@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from torch import nn
@@ -16,7 +16,7 @@ from trunkline.data.rows import Rows
 from trunkline.data.stream import Stream
 from trunkline.errors import ConfigError, nearest
 from trunkline.losses.base import Loss
-from trunkline.models.base import Trunk
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import SAMPLERS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
 from trunkline.sampling.life import Life, Lives
@@ -162,20 +162,38 @@ def check_losses(recipe: Recipe, weighting: Weighting, losses: Mapping[str, Loss
             )
 
 
-def check_probes(recipe: Recipe, weighting: Weighting, sampler: Sampler, trunk: Trunk) -> None:
-    """Raises ConfigError for a weighting or a sampler that compares gradients on layers which the trunk does not name."""
-    linear = [name for name, layer in trunk.named_modules() if isinstance(layer, nn.Linear)]
-    for section, part, kind in (("weighting", weighting, recipe.weighting.kind), ("sampling", sampler, recipe.sampling.kind)):
-        if part.needs_gram and recipe.train.probes is not None and not trunk.probed(recipe.train.probes):
+def check_probes(
+    recipe: Recipe, weighting: Weighting, sampler: Sampler, model: MultiTask, cards: Mapping[str, Card], frozen: Collection[str]
+) -> None:
+    """Raises ConfigError where gradients are compared on layers which the trunk does not name or that are `frozen` to the end,
+    or watched of tasks that share rows."""
+    asking = [
+        (f"{section} '{kind}'", "Take one that reads losses only", section)
+        for section, part, kind in (("weighting", weighting, recipe.weighting.kind), ("sampling", sampler, recipe.sampling.kind))
+        if part.needs_gram
+    ]
+    if recipe.train.watch_gradients is not None:
+        asking.append(("train.watch_gradients", "Leave it out", "train.watch_gradients"))
+        guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
+        if guest is not None:
+            raise ConfigError(
+                f"it tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' share rows. Leave it out, or give "
+                "each task rows of its own.",
+                where=recipe.where("train", "watch_gradients"),
+            )
+    trained = {id(parameter) for name, parameter in model.named_parameters() if name not in frozen}
+    if any(id(layer.weight) in trained for layer in model.trunk.probed(recipe.train.probes)):
+        return
+    linear = [name for name, layer in model.trunk.named_modules() if isinstance(layer, nn.Linear)]
+    for who, instead, section in asking:
+        if recipe.train.probes is not None:
             raise ConfigError(
                 f"no trained linear layer of the trunk fits {', '.join(recipe.train.probes)}. "
                 f"{nearest(recipe.train.probes[0], linear)}",
                 where=recipe.where("train", "probes"),
             )
-        if part.needs_gram and not trunk.probed(recipe.train.probes):
-            raise ConfigError(
-                f"{section} '{kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
-                f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take one that reads losses only, or "
-                "another trunk.",
-                where=recipe.where(section),
-            )
+        raise ConfigError(
+            f"{who} compares the tasks' gradients on layers that the trunk must name, and trunk '{recipe.trunk.kind}' names none "
+            f"that are trained (`Trunk.probes`). {instead}, or take another trunk.",
+            where=recipe.where(*section.split(".")),
+        )

@@ -138,9 +138,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
-    check_probes(recipe, weighting, sampler, model.trunk)
     check_optimizer(recipe, model)
-    make_freezing(recipe, model)
+    check_probes(recipe, weighting, sampler, model, cards, make_freezing(recipe, model).at(recipe.train.steps))
     start = parent.state(model, cards, recipe, store, say) if parent else None
     _try_losses(model, losses, encodings, cards)
     check_passes(recipe, weighting, sampler, losses, model, _dummies(losses, encodings))

@@ -126,6 +126,7 @@ class Worker:
             seed=self.recipe.seed,
             rank=self.rank,
             world=self.world,
+            watch_gradients=settings.watch_gradients,
         )
         train(
             plan,

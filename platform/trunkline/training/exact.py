@@ -19,6 +19,11 @@ def probe_of(engine: Engine, packs: Step, *, shared: bool = False) -> Probe:
     return Probe(engine.module.trunk, len(packs.counts), engine.module.probes, shared=shared)
 
 
+def probed(engine: Engine) -> bool:
+    """Whether there is a layer to probe: they may be frozen in a phase of the run."""
+    return bool(engine.module.trunk.probed(engine.module.probes))
+
+
 class Foresight:
     """One step of a weighting that is `exact`: it sees this step's Gram matrix and losses, then the backward is weighed.
 

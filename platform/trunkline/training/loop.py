@@ -25,7 +25,10 @@ from trunkline.training.step import PLAIN, Observed, run_step
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end; max_bad_steps: in a row."""
+    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end; max_bad_steps: in a row.
+
+    watch_gradients: steps from one look at the tasks' gradients to the next, beside those that others ask for; None: no look.
+    """
 
     steps: int
     tokens_per_pass: int
@@ -36,6 +39,7 @@ class Plan:
     seed: int
     rank: int
     world: int
+    watch_gradients: int | None = None
 
 
 @dataclass
@@ -106,7 +110,8 @@ def train(
         record(packs)
         engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
-        watch = stream.sampler.needs_gram
+        aligned = stream.sampler.needs_gram
+        watch = aligned or bool(plan.watch_gradients and step % plan.watch_gradients == 0)
         observed = run_step(
             engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes, spikes=progress.spikes
         )
@@ -120,7 +125,7 @@ def train(
             average.update(step)
         if observed.gram is not None:
             interference.see(observed.gram)
-            if watch:
+            if aligned:
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
         last = step == plan.steps

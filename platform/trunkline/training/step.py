@@ -16,7 +16,7 @@ from trunkline.errors import TrunklineError
 from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
-from trunkline.training.exact import Foresight, probe_of
+from trunkline.training.exact import Foresight, probe_of, probed
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 from trunkline.training.passes import Micro, Pass, Plain
@@ -74,7 +74,7 @@ def run_step(
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do. watch: the tasks' gradients are compared
-    even if the weighting does not ask for it.
+    even if the weighting does not ask for it. While the layers on which they are compared are frozen, they are not.
     """
     agree(packs)
     if engine.stage < 3:  # stage 3 holds every weight once
@@ -86,13 +86,14 @@ def run_step(
     batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
     # Passes that are not plain run the forward as they like, so that the look can not lean on theirs.
     several = len(batches) > 1 or not isinstance(passes, Plain)
-    ahead = Foresight(engine, packs, weighting, reseed, apart=several) if weighed and weighting.exact else None
+    looked = (weighed or watch) and probed(engine)
+    ahead = Foresight(engine, packs, weighting, reseed, apart=several) if looked and weighed and weighting.exact else None
     if ahead is not None and ahead.apart:
         ahead.pass_over(batches)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
     carried = coefficients.float().to(engine.device) * engine.world
-    probe = probe_of(engine, packs) if (weighed or watch) and ahead is None else None
+    probe = probe_of(engine, packs) if looked and ahead is None else None
     for micro, batch in enumerate(batches):
         batch = batch.to(engine.device)
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():

@@ -29,6 +29,7 @@ LEAST_TRIALS = 4
 FLOOR = 0.02  # the least share that a proxy run gives a task
 TIMES = 4.0  # the most by which a proxy run multiplies or divides a weight, before they are put back to their sum
 WAITS = ("patience", "returns")  # of a task, for evaluations
+QUIET = ("train.watch_gradients=null", "track={}")
 ELSEWHERE = ("track", "workers", "catalog", "single_task")  # what says where a run goes
 Over = Literal["both", "rates", "weights"]
 
@@ -137,7 +138,7 @@ def _overrides(uses: Sequence[TaskUse], rates: Mapping[str, float], steps: int) 
     tasks = [{key: value for key, value in use.model_dump().items() if value is not None and key not in WAITS} for use in uses]
     short = [f"train.steps={steps}", "train.evaluate_every=null", "train.save_every=null", "train.patience=null"]
     sampling = {"kind": "explicit", "rates": dict(rates)}
-    return [f"tasks={render_value(tasks)}", f"sampling={render_value(sampling)}", *short, "train.restore_best=false", "track={}"]
+    return [f"tasks={render_value(tasks)}", f"sampling={render_value(sampling)}", *short, "train.restore_best=false", *QUIET]
 
 
 def points(planned: Sequence[Planned], weights: np.ndarray, trials: int, seed: int, over: Over = "both") -> np.ndarray:
