@@ -72,7 +72,7 @@ WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
     "rlw": {"seed": 5},
     "famo": {"lr": 0.5},
     "dtp": {},
-    "gls": {},
+    "gls": {"exact": True},
     "imtl_l": {"lr": 0.1},
     "stch": {},
     "gradnorm": {"lr": 0.1},
@@ -230,6 +230,7 @@ def train(
     kind: str = "",
     optimizer: str = "adamw",
     watch: int = 0,
+    settings: dict[str, Any] | None = None,
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -242,7 +243,7 @@ def train(
         objective, net, groups, lambda given: OPTIMIZERS.get(optimizer)(given, weight_decay=0.1), zero_stage=stage, clip=clip
     )
     flow = stream(rates, sampling=sampling, lives=lives)
-    mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **WEIGHTING_SETTINGS[weighting])
+    mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **(settings or WEIGHTING_SETTINGS[weighting]))
     run, first = Run(), 1
     if resume:
         first = resume["step"] + 1

@@ -159,7 +159,7 @@ def test_every_second_step_is_looked_at_where_it_is_asked_for(one_rank: Ranks) -
     assert run.weights[0] == run.weights[1] != run.weights[2]
 
 
-@pytest.mark.parametrize("weighting", ["static", "mgda"])
+@pytest.mark.parametrize("weighting", ["static", "mgda", "gls"])  # gls is exact in laws.WEIGHTING_SETTINGS
 def test_a_run_that_is_watched_is_bit_for_bit_the_one_that_is_not(one_rank: Ranks, weighting: str, expected: Tensor) -> None:
     (off,) = one_rank(gram.train, 4, weighting=weighting)
     (on,) = one_rank(gram.train, 4, weighting=weighting, watch=1)

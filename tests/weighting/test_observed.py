@@ -97,6 +97,16 @@ def test_famo_s_slope_is_the_gradient_through_the_softmax() -> None:
     assert weighting.logits.tolist() == pytest.approx((before - 0.5 * (logits.grad + 0.1 * before)).tolist())
 
 
+def test_exact_famo_compares_a_step_s_losses_with_those_of_its_rows_after_it() -> None:
+    weighting = make("famo", (1.0, 1.0), lr=0.5, decay=1e-9, exact=True)
+    assert weighting.exact and weighting.looks_back and not make("famo").exact
+    observe(weighting, [5.0, 1.0], [2.0, 3.0])  # two steps' losses are not compared
+    assert weighting.logits.tolist() == [0.0, 0.0]
+    assert weighting.coefficients().tolist() == pytest.approx([2 * 3 / 5, 2 * 2 / 5])
+    weighting.look_back(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    assert weighting.logits.tolist() == pytest.approx([-math.log(2) / 8, math.log(2) / 8])
+
+
 def test_famo_favours_the_task_whose_loss_stands_still() -> None:
     weighting = make("famo", (1.0, 1.0), lr=0.5)
     for step in range(40):
@@ -218,6 +228,8 @@ def test_scaled_takes_losses_below_0_of_tasks_whose_value_at_chance_is_stated() 
         ("dtp", {"rate": 1.5}),
         ("imtl_l", {"lr": 0}),
         ("stch", {"mu": -1.0}),
+        ("gls", {"exact": "yes"}),
+        ("famo", {"exact": 1}),
     ],
 )
 def test_settings_out_of_range_are_refused(kind: str, settings: dict[str, Any]) -> None:
