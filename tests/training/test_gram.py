@@ -83,9 +83,10 @@ def test_coefficients_are_torchjd_s_on_the_stacked_gradients(two_ranks: Ranks, n
 
 
 @pytest.mark.parametrize("fault", ["RankLocal", "Weighted", "MeanOfMeans"])
-def test_coefficients_from_a_mistaken_probe_are_rejected(two_ranks: Ranks, fault: str, expected: Tensor) -> None:
-    first, _ = two_ranks(gram.train, 1, stage=1, tokens_per_pass=80, weighting="fairgrad", fault=fault)
-    wanted = torch.tensor(laws.WEIGHTS) * THEIRS["fairgrad"](expected / expected.diagonal().mean())
+@pytest.mark.parametrize("kind", ["fairgrad", "pcgrad", "gradvac", "nash_mtl"])
+def test_coefficients_from_a_mistaken_probe_are_rejected(two_ranks: Ranks, kind: str, fault: str, expected: Tensor) -> None:
+    first, _ = two_ranks(gram.train, 1, stage=1, tokens_per_pass=80, weighting=kind, fault=fault)
+    wanted = torch.tensor(laws.WEIGHTS) * THEIRS[kind](expected / expected.diagonal().mean())
     assert first.weights[0] != pytest.approx(wanted.tolist(), rel=1e-2, abs=2e-3)
 
 
