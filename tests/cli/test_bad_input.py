@@ -159,7 +159,9 @@ def test_a_loss_that_can_be_below_0_and_a_weighting_that_needs_positive_ones_end
         assert main(["train", "recipes/r.yaml", "--in-process"]) == code
         said = capsys.readouterr().err
         if code:
-            assert re.search(r"error: recipes/r\.yaml:5:\d+: weighting: .* needs losses that are never below 0.*'one' may be", said)
+            assert re.search(
+                r"error: recipes/r\.yaml:5:\d+: weighting: .* needs losses that are never below 0.*'one' may be", said
+            )
             assert not Path(".trunkline", "store", "splits").exists()
 
 

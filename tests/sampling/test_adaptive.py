@@ -216,7 +216,9 @@ def test_rewards_of_alignment_are_means_over_the_steps_of_a_turn() -> None:
 
 def test_those_that_learn_from_evaluations_say_so_wherever_they_stand() -> None:
     exp3 = {"kind": "exp3"}
-    assert make("exp3").needs_verdicts and make("ucb1").needs_verdicts and make("gap", scores=dict.fromkeys(SIZES, 1)).needs_verdicts
+    assert (
+        make("exp3").needs_verdicts and make("ucb1").needs_verdicts and make("gap", scores=dict.fromkeys(SIZES, 1)).needs_verdicts
+    )
     assert make("block", of=exp3).needs_verdicts
     assert make("mixture", mixtures={"top": {"of": list(SIZES), **exp3}}).needs_verdicts
     assert not make("exp3", reward="alignment").needs_verdicts and not make("block", of="uniform").needs_verdicts

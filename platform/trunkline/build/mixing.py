@@ -102,8 +102,8 @@ def column_of(sampler: Sampler) -> str | None:
 
 
 def check_sampler(recipe: Recipe, sampler: Sampler, cards: Mapping[str, Card]) -> None:
-    """Raises ConfigError for a sampler that waits for evaluations where there are none during training, and where tasks share rows
-    and it would tell them apart: by gradients, or by a column of rows of which some have no label."""
+    """Raises ConfigError for a sampler that waits for evaluations where there are none during training, and where tasks share
+    rows and it would tell them apart: by gradients, or by a column of rows of which some have no label."""
     if sampler.needs_verdicts and recipe.train.evaluate_every is None:
         raise ConfigError(
             f"'{recipe.sampling.kind}' learns from evaluations during training. Give train.evaluate_every, such as 100.",
@@ -177,8 +177,8 @@ def check_probes(
         guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
         if guest is not None:
             raise ConfigError(
-                f"it tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' share rows. Leave it out, or give "
-                "each task rows of its own.",
+                f"it tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' share rows. Leave it out, or "
+                "give each task rows of its own.",
                 where=recipe.where("train", "watch_gradients"),
             )
     trained = {id(parameter) for name, parameter in model.named_parameters() if name not in frozen}

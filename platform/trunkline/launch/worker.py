@@ -188,9 +188,7 @@ class Worker:
         return self.engine
 
     def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
-        progress = Progress(
-            spikes=Spikes(self.recipe.train.spike_sigma), interference=Interference(list(self.built.tables))
-        )
+        progress = Progress(spikes=Spikes(self.recipe.train.spike_sigma), interference=Interference(list(self.built.tables)))
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return progress
         if self.average is not None:

@@ -110,9 +110,9 @@ class Exp3(Bandit):
         share = (1 - T * e) * softmax(e' * gain) + e,  e = min(1 / T, explore * sqrt(ln T / (T * turns)));  gain += reward / drawn
 
     Source: FLAD, Albalak et al. 2023, algorithm 1 (arXiv:2302.00674), after Auer et al. 2002; e' is e of the turn before,
-    with explore 1. drawn: the share it had of the rows, floor and all, or a thousandth. Departure: a turn pays every task that was
-    seen in it, each for what it had, instead of the single one that was drawn. explore: > 0; with 1, theirs, shares are even for
-    the first T * ln T turns.
+    with explore 1. drawn: the share it had of the rows, floor and all, or a thousandth. Departure: a turn pays every task that
+    was seen in it, each for what it had, instead of the single one that was drawn. explore: > 0; with 1, theirs, shares are even
+    for the first T * ln T turns.
     """
 
     def __init__(

@@ -97,8 +97,8 @@ def mix(
 
     The first proxies run at proportional and at even rates with the weights stated, the others at random ones, a function of
     the recipe's seed and their number; over: what varies. A proxy that was run before, of the same recipe, rates, weights, steps,
-    cards and data, is not run again. Only what lies within what was tried is recommended. Raises UsageError for too few trials, ConfigError for a single task or tasks
-    without validation rows.
+    cards and data, is not run again. Only what lies within what was tried is recommended. Raises UsageError for too few trials,
+    ConfigError for a single task or tasks without validation rows.
     """
     if trials < LEAST_TRIALS:
         raise UsageError(f"--trials must be at least {LEAST_TRIALS}, found {trials}: a curve can not be told from fewer.")
@@ -207,9 +207,7 @@ def _candidates(tried: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([tried, np.stack([np.resize(own, (most, size)) for own in drawn], 1)])
 
 
-def _proxy(
-    path: Path, overrides: Sequence[str], about: Mapping[str, object], folder: Path, in_process: bool
-) -> dict[str, float]:
+def _proxy(path: Path, overrides: Sequence[str], about: Mapping[str, object], folder: Path, in_process: bool) -> dict[str, float]:
     """The skill of each task. Found by a hash of all the proxy runs with; about: its cards and data."""
     stated = {key: value for key, value in load_recipe(path, overrides).model_dump().items() if key not in ELSEWHERE}
     place = folder / digest([stated, about])[:16]
