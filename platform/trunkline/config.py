@@ -341,7 +341,8 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
             f"a row may have {train.max_length} tokens but train.tokens_per_pass holds {train.tokens_per_pass}. "
             "Lower max_length or raise tokens_per_pass.",
         )
-    waits: list[tuple[str | int, ...]] = [("train", name) for name in ("patience", "restore_best") if getattr(train, name)][:1]
+    waits: list[Route] = []
+    waits += [("train", name) for name in ("patience", "restore_best") if getattr(train, name)][:1]
     waits += [("tasks", index, "patience") for index, use in enumerate(recipe.tasks) if use.patience]
     for route in waits if train.evaluate_every is None else ():
         findings.add(route, "asks for evaluations during training. Give train.evaluate_every, such as 100.")
