@@ -15,8 +15,8 @@ from trunkline.batch import RowIndex
 from trunkline.build.task import check_task, make_encoding, make_head, make_loss, make_metrics
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.packing import Table, pack
-from trunkline.data.stream import Unit
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.units import Unit
 from trunkline.data.vocabulary import WordPiece
 from trunkline.errors import ConfigError
 from trunkline.losses import LOSSES

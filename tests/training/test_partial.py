@@ -13,7 +13,7 @@ import partial
 from ranks import Ranks
 from trunkline.data.dealing import build_step
 from trunkline.data.packing import pack
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.models.multitask import owner
 from trunkline.training.optim import parameter_groups
 
