@@ -16,7 +16,7 @@ from trunkline.models import attention
 from trunkline.models.base import Primed, Trunk, Words
 from trunkline.models.embeddings import INITS, Settings
 from trunkline.models.places import PACKAGE, located
-from trunkline.registry import TRUNKS
+from trunkline.registry import TRUNKS, Count, Dropout
 
 
 @TRUNKS.register("transformer")
@@ -41,12 +41,12 @@ class Transformer(Trunk):
         pad_id: int,
         max_length: int,
         *,
-        hidden_size: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        intermediate_size: int | None = None,
+        hidden_size: Count = 256,
+        layers: Count = 4,
+        heads: Count = 4,
+        intermediate_size: Count | None = None,
         architecture: str = "bert",
-        dropout: float = 0.1,
+        dropout: Dropout = 0.1,
         positions: str | None = None,
         embeddings: Mapping[str, Any] | None = None,
         pretrained: str | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trunkline.registry import WEIGHTINGS
+from trunkline.registry import WEIGHTINGS, Positive
 from trunkline.weighting.base import SMALLEST, Weighting, positive
 
 
@@ -26,7 +26,7 @@ class FAMO(Weighting):
     1e-8 as 1e-8. The card's weight multiplies. lr, decay: > 0; ConfigError otherwise.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.025, decay: float = 0.01) -> None:
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: Positive = 0.025, decay: float = 0.01) -> None:
         super().__init__(tasks, weights)
         self.lr, self.decay = positive("lr", lr), positive("decay", decay)
         self.logits = torch.zeros(len(self.tasks), dtype=torch.float64)

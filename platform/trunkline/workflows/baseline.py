@@ -24,7 +24,7 @@ from trunkline.launch.local import Result, train
 from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.metrics.base import Metric
 from trunkline.predict import TOKENS_PER_PASS
-from trunkline.registry import METRICS
+from trunkline.registry import metric_of
 from trunkline.tasks.catalog import Catalog, catalog_for
 
 Say = Callable[[str], None]
@@ -119,7 +119,7 @@ def differences(run: RunFolder, alone: Sequence[Alone], say: Say, *, seed: int =
             records(folder / "model", one.task, place, project_folder(Path(recipe)) / "tasks", say)
             for folder in (run.path, one.run)
         ]
-        better = 1 if METRICS.get(one.metric).higher_is_better else -1
+        better = 1 if metric_of(one.metric).higher_is_better else -1
         values = [value_of(*own) for own in both]
         if not values[1]:
             continue
