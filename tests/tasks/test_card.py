@@ -187,7 +187,7 @@ def test_the_parts_of_a_sound_card_take_its_arguments(card):
         ({"head": "head: {kind: classification, labels: [a, b], num_labels: 3}"}, "takes no 'num_labels'"),
         (
             {"head": "head: {kind: classification, labels: [a, b], dropout: 2}"},
-            "card.yaml:6:52: head.dropout: must be below 1, found 2.",
+            "card.yaml:6:55: head.dropout: must be below 1, found 2.",
         ),
         ({"loss": "loss: {kind: focal, gamma: x}"}, "loss.gamma: a number is needed, found 'x'."),
         ({"metrics": "metrics: [accuracy, {kind: calibration_error, num_bins: 0}]"}, "num_bins: must be at least 1, found 0."),
