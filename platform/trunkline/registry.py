@@ -154,7 +154,7 @@ class Registry:
         """Argument and sentence for each value of `given` that is not of the argument's type, or beyond its bounds."""
         part = self.get(name)
         try:
-            hints = get_type_hints(part.__init__ if isinstance(part, type) else part, include_extras=True)
+            hints = get_type_hints(part if inspect.isfunction(part) else part.__init__, include_extras=True)
         except NameError:  # a part from outside may name types that only a type checker knows
             hints = {}
         for key in self.arguments(name):
