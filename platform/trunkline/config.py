@@ -172,8 +172,11 @@ class Finetune(Short, Strict):
     """
 
     kind: Literal["full", "heads", "bitfit", "lora", "fuse"] = "full"
-    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    rank: Annotated[int, Field(ge=0, le=4096)] = Field(default=8, description="0: no low-rank change, with a prompt")
     alpha: Positive = 16.0
+    prompt: int = Field(
+        default=0, ge=0, le=4096, description="with lora or fuse: vectors that a task's tokens read in each layer"
+    )
     fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
     mixout: float = Field(default=0.0, ge=0, lt=1, description="with full: share of weights put back to their start in each pass")
 
@@ -345,6 +348,7 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
     for name in ("fresh_layers", "mixout"):
         if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
             findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")
+    _check_prompt(recipe.finetune, findings)
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":
         findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")
@@ -358,6 +362,15 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
         if use.task in seen:
             findings.add(("tasks", index), f"task '{use.task}' is already tasks.{seen[use.task]}. Name a task once.")
         seen.setdefault(use.task, index)
+
+
+def _check_prompt(finetune: Finetune, findings: Findings) -> None:
+    if finetune.prompt and finetune.kind not in ("lora", "fuse"):
+        findings.add(("finetune", "prompt"), f"'{finetune.kind}' would not train one. Take kind lora, with rank 0 for it alone.")
+    if not finetune.rank and (finetune.kind == "fuse" or not finetune.prompt):
+        findings.add(
+            ("finetune", "rank"), "0 is nothing to train. Give a rank, such as 8, or kind lora and a prompt, or kind heads."
+        )
 
 
 def _override(document: Document, override: str) -> None:

@@ -74,21 +74,22 @@ def renewed(recipe: Recipe, model: MultiTask) -> set[str]:
 
 
 def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Adapters | None:
-    """Each task's own low-rank change of the trunk: with `finetune: lora` or `fuse`, and where the model it starts from has one.
+    """Each task's own change of the trunk: with `finetune: lora` or `fuse`, and where the model it starts from has one.
 
     Those that a task mixes come with it, whether their tasks are in the run or not. Raises ConfigError where that can not be.
     """
     known = _known(recipe)
     kind, where = recipe.finetune.kind, recipe.where("finetune")
-    if kind == "fuse" and not known:
+    ranked = tuple(name for name, lora in known.items() if lora.rank)
+    if kind == "fuse" and not ranked:
         raise ConfigError(
             "fuse mixes what the tasks of a trained model change in its trunk, and no task here has a LoRA. Give `start` a model "
             "whose tasks have one, or take lora.",
             where=where,
         )
-    wanted = _with_mixed({name: lora for name, lora in known.items() if name in cards or kind == "fuse"}, known)
+    wanted = _with_mixed({name: lora for name, lora in known.items() if name in cards or (kind == "fuse" and lora.rank)}, known)
     if kind not in ("lora", "fuse"):
-        return Adapters(trunk.adaptable, wanted) if wanted else None
+        return Adapters(trunk.adaptable, wanted, trunk.attentions) if wanted else None
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if guest is not None:
         raise ConfigError(
@@ -102,8 +103,13 @@ def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Ad
             "transformer, or heads.",
             where=where,
         )
-    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha, tuple(known) if kind == "fuse" else ())
-    return Adapters(trunk.adaptable, {**wanted, **{name: wanted.get(name, own) for name in cards}})
+    if recipe.finetune.prompt and not trunk.attentions:
+        raise ConfigError(
+            f"no layer of trunk '{recipe.trunk.kind}' is known to attend, where a prompt is read. Leave the prompt out.",
+            where=recipe.where("finetune", "prompt"),
+        )
+    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha, ranked if kind == "fuse" else (), recipe.finetune.prompt)
+    return Adapters(trunk.adaptable, {**wanted, **{name: wanted.get(name, own) for name in cards}}, trunk.attentions)
 
 
 def _with_mixed(wanted: Mapping[str, LoRA], known: Mapping[str, LoRA]) -> dict[str, LoRA]:
