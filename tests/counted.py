@@ -1,7 +1,6 @@
 """What one optimizer step of the small world of `laws` costs, in things that can be counted on any machine.
 
-`python tests/counted.py` (with PYTHONPATH=platform:tests) writes tests/training/counts.json anew: look at what changed before it is
-committed.
+`PYTHONPATH=platform:tests python tests/counted.py` writes tests/training/counts.json anew: look at what changed before you commit it.
 """
 
 from __future__ import annotations
