@@ -1,6 +1,6 @@
 """What one optimizer step of the small world of `laws` costs, in things that can be counted on any machine.
 
-`PYTHONPATH=platform:tests python tests/counted.py` writes tests/training/counts.json anew: look at what changed before you commit it.
+`PYTHONPATH=platform:tests python tests/counted.py` writes tests/training/counts.json anew: look at what changed before that.
 """
 
 from __future__ import annotations
