@@ -187,6 +187,7 @@ class Start(Short, Strict):
     model: str = Field(min_length=1, description="a model folder, relative to the recipe")
     moments: bool = Field(default=True, description="the optimizer's moments too, where the model's run still has them")
     rehearse: Count | None = Field(default=None, description="rows of each of the model's own tasks; null: all")
+    by: Literal["chance", "loss"] = Field(default="chance", description="loss: sooner rows that the model answers badly")
     anchor: float | None = Field(
         default=None, gt=0, le=1, description="share of the way back to where it started, each step, at the peak rate (L2-SP)"
     )
@@ -349,6 +350,8 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
         if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
             findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")
     _check_prompt(recipe.finetune, findings)
+    if recipe.start is not None and recipe.start.by == "loss" and recipe.start.rehearse is None:
+        findings.add(("start", "by"), "says which rows are rehearsed. Give start.rehearse, how many of each task, such as 500.")
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":
         findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")

@@ -99,6 +99,7 @@ def assemble(run: Path) -> Assembly:
     tables = {
         name: rehearsed(
             recipe,
+            run,
             hosts.get(name, name),
             replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached),
         )

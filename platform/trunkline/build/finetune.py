@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from trunkline.models.multitask import MultiTask
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
 from trunkline.training.freezing import Freezing, Rule, sections
+
+REHEARSED = "rehearsed.json"
 
 
 def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
@@ -125,13 +128,18 @@ def loras(manifest: Mapping[str, Any]) -> dict[str, LoRA]:
     return {name: LoRA(**about["lora"]) for name, about in manifest["tasks"].items() if "lora" in about}
 
 
-def rehearsed(recipe: Recipe, task: str, table: Table) -> Table:
-    """The table of a task the model has already, with as many of its rows as the recipe rehearses, drawn once by chance."""
+def rehearsed(recipe: Recipe, run: Path, task: str, table: Table) -> Table:
+    """The table of a task the model has already, with as many of its rows as the recipe rehearses, drawn once.
+
+    By chance, or as `rehearsal.choose` wrote down in the run's folder.
+    """
     start = recipe.start
     if start is None or start.rehearse is None or start.rehearse >= len(table.rows) or task not in _parent(recipe)["tasks"]:
         return table
+    chosen = json.loads((run / REHEARSED).read_text()) if start.by == "loss" else {}
     chance = np.random.default_rng([recipe.seed, *task.encode()])
-    return replace(table, rows=table.rows.take(np.sort(chance.permutation(len(table.rows))[: start.rehearse])))
+    rows = np.array(chosen[task]) if task in chosen else np.sort(chance.permutation(len(table.rows))[: start.rehearse])
+    return replace(table, rows=table.rows.take(rows))
 
 
 def _known(recipe: Recipe) -> dict[str, LoRA]:

@@ -25,7 +25,7 @@ WARM_UP = 0.1  # share of the steps with the trunk still, so that a new head's f
 class Settings:
     """What a strategy may be told. share: of the rows drawn, those of old tasks. rehearse: old rows kept of each old task.
 
-    rank: of the LoRA that a new task has on a frozen trunk. prompt: vectors of its prompt.
+    by: chance or loss, how they are drawn. rank: of the LoRA that a new task has on a frozen trunk. prompt: vectors of its own.
     """
 
     share: float = 0.3
@@ -34,6 +34,7 @@ class Settings:
     anchor: float = 0.01
     fisher: int | None = None
     prompt: int = 0
+    by: str = "chance"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def planned(
     tasks = [*(old if "replay" in strategies else ()), *new, *held]
     rates = {**dict.fromkeys(rehearsed, given.share / max(len(rehearsed), 1)), **dict.fromkeys(new, (1 - given.share) / len(new))}
     if "replay" in strategies:
-        start |= {"rehearse": given.rehearse}
+        start |= {"rehearse": given.rehearse, "by": given.by}
     if held:
         start |= {"aside": held}
         warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held if "replay" not in strategies]
