@@ -135,7 +135,7 @@ TRUNK_SETTINGS: dict[str, dict[str, Any]] = {
     "gru": {"hidden_size": WIDTH, "bidirectional": False, "window": 6, "embeddings": {"dim": 5, "word_dropout": 0.3}},
     "bilm": {"hidden_size": WIDTH, "cell_size": 12, "embeddings": {"word_dropout": 0.3}},
     "transformer": {"hidden_size": WIDTH, "layers": 2, "heads": 2, "embeddings": {"word_dropout": 0.3}},
-    "transformer, padded": {
+    "padded": {
         "hidden_size": WIDTH,
         "layers": 1,
         "heads": 2,
@@ -149,7 +149,7 @@ def model(dropout: float = 0.0, seed: int = 1, kind: str = "") -> MultiTask:
     """kind: of the trunk, which then has its settings above, and two heads that pool and mix its layers as they learn to."""
     torch.manual_seed(seed)
     if kind:
-        trunk = TRUNKS.get(kind.partition(", ")[0])(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
+        trunk = TRUNKS.get(kind)(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
     else:
         trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
     heads: list[nn.Module] = [
