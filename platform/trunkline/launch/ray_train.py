@@ -17,6 +17,7 @@ from typing import Any
 from trunkline.build.memory import shrink
 from trunkline.config import Recipe
 from trunkline.errors import EnvironmentProblem, Hung, OutOfMemory, TrunklineError
+from trunkline.launch.output import kept
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.signals import ASKED, TRAINING
 from trunkline.launch.watchdog import verdict
@@ -56,10 +57,25 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
             raise EnvironmentProblem(f"Ray {where}: {error}. Train without it: --in-process.") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        yield
+        with same_folder():
+            yield
     finally:
         if owned:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def same_folder() -> Iterator[None]:
+    """After the block this process works where it did before.
+
+    The folder of a job may be removed and laid anew while it runs: by another node of the same machine, which unpacks it too.
+    """
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.chdir(here)
 
 
 def _own(recipe: Recipe) -> dict[str, Any]:
@@ -144,6 +160,8 @@ def _trainer(run: RunFolder, recipe: Recipe, placement: str) -> Any:
 
 def in_worker(config: Mapping[str, Any]) -> None:
     """Runs in each Ray worker."""
+    import ray.train
+
     os.environ["LOCAL_SIZE"] = os.environ.get("LOCAL_WORLD_SIZE", "1")
     if not _has_gpu():
         os.environ["DS_ACCELERATOR"] = "cpu"
@@ -152,15 +170,17 @@ def in_worker(config: Mapping[str, Any]) -> None:
         import torch
 
         torch.cuda.set_device(ray.train.torch.get_device())
+    run, context = RunFolder(Path(config["run"])), ray.train.get_context()
     driver = _on_this_node(*config["driver"])
-    threading.Thread(target=_watch, args=(driver, RunFolder(Path(config["run"])).stop), daemon=True).start()
-    from trunkline.launch.worker import work
+    threading.Thread(target=_watch, args=(driver, run.stop), daemon=True).start()
+    with kept(run.logs, context.get_world_rank(), context.get_world_size()):
+        from trunkline.launch.worker import work
 
-    TRAINING.set()
-    try:
-        work(config, ASKED.is_set)
-    finally:
-        TRAINING.clear()
+        TRAINING.set()
+        try:
+            work(config, ASKED.is_set)
+        finally:
+            TRAINING.clear()
 
 
 def _attempt(run: RunFolder) -> int:
