@@ -23,6 +23,7 @@ PATIENT = {
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_agent_register_timeout_ms": "300000",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
     "RAY_worker_niceness": "0",
     "RAY_enable_metrics_collection": "0",  # of Ray's own; it costs time
 }
@@ -88,11 +89,16 @@ class TwoNodes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        port, board = free_ports(2)
+        port, board, client = free_ports(3)
         self.address = f"http://127.0.0.1:{board}"
         (folder / "token").write_text(TOKEN)
         (folder / "token").chmod(0o600)
-        where = (f"--port={port}", f"--dashboard-port={board}", "--ray-client-server-port=0", "--dashboard-host=127.0.0.1")
+        where = [
+            f"--port={port}",
+            f"--ray-client-server-port={client}",
+            f"--dashboard-port={board}",
+            "--dashboard-host=127.0.0.1",
+        ]
         try:
             self.head = Node(folder, "head", "--head", "--include-dashboard=true", f"--temp-dir={folder}/r", *where)
             self.second = Node(folder, "second", f"--address=127.0.0.1:{port}")

@@ -24,8 +24,8 @@ from trunkline.cluster import load_cluster
 from trunkline.clusters.ray_jobs import Api
 from trunkline.clusters.submit import submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-PATIENCE_S = 1500
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
+PATIENCE_S = 2400
 STEPS = 160
 TRAIN = {"steps: 20": f"steps: {STEPS}", "save_every: 5": "save_every: 20", "evaluate_every: 10": "evaluate_every: 80"}
 SMALLER = {"tasks: [topic, score, tags, {task: answer, weight: 0.7}, words]": "tasks: [topic, {task: answer, weight: 0.7}]"}
@@ -111,15 +111,14 @@ class Place:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))  # the paths of sockets are short
+    recipe = write_project(folder / "project")
+    text, project = recipe.read_text(), recipe.parents[1]
+    for before, after in {**TRAIN, **SMALLER}.items():
+        assert before in text
+        text = text.replace(before, after)
+    recipe.write_text(text)
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("HOME", str(folder))
-        recipe = write_project(folder / "project")
-        text = recipe.read_text()
-        for before, after in {**TRAIN, **SMALLER}.items():
-            assert before in text
-            text = text.replace(before, after)
-        recipe.write_text(text)
-        project = recipe.parents[1]
         changed.chdir(project)
         nodes = TwoNodes(folder)
         try:
@@ -129,7 +128,7 @@ def place() -> Iterator[Place]:
             yield Place(nodes, project, folder / "runs")
         finally:
             nodes.close()
-            shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

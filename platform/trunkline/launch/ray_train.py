@@ -25,7 +25,9 @@ from trunkline.monitor.jsonl import METRICS_FILE, Jsonl
 
 WATCH_S = 0.25
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
-LOST = ("ActorDied", "actor died", "actor is dead", "NodeDied", "HealthCheck")  # a worker that is gone, not one that raised
+# What is said of a worker that is gone, by Ray or by the ranks that were connected to it.
+LOST = ("ActorDied", "actor died", "actor is dead", "ActorUnavailable", "is temporarily unavailable", "NodeDied", "HealthCheck")
+LOST += ("Connection closed by peer", "Connection reset by peer")
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
 ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
@@ -104,7 +106,7 @@ def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> Non
             cause = _cause(error)
             smaller = shrink(run.path) if isinstance(cause, OutOfMemory) else None
             before, now = now, (steps_reached(run), last_line(error))
-            again = before == now and not any(word in str(error) for word in LOST)
+            again = before == now and not lost(error)
             if smaller is None and (isinstance(cause, TrunklineError) or attempt == RESTARTS or again):
                 raise cause from error
             tell(run, "attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, tokens_per_pass=smaller, error=now[1][-500:])
@@ -115,6 +117,11 @@ def steps_reached(run: RunFolder) -> int:
     path = run.path / METRICS_FILE
     lines = path.read_text().splitlines() if path.is_file() else []
     return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+def lost(error: BaseException) -> bool:
+    """Whether a worker is gone, with its node or alone, and did not raise."""
+    return any(word in str(error) for word in LOST)
 
 
 def last_line(error: BaseException) -> str:
