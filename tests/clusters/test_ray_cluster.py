@@ -38,7 +38,6 @@ python: {python}
 placement: spread
 grace_s: 300
 timeout_s: 120
-env: {{RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S: "300"}}
 """
 # Stands where `python -m trunkline` would: takes the whole of a node for a moment.
 WAITER = """\

@@ -15,24 +15,30 @@ from trunkline.launch.ray_train import same_folder
 
 PROGRAM = """
 import os, pathlib, sys
+from trunkline.errors import Stopped
 from trunkline.launch.output import kept
 try:
     with kept(pathlib.Path(sys.argv[1]), 3, 4):
         print("from Python")
         os.system("echo from a child >&2")
-        raise ValueError("the end")
-except ValueError:
+        raise {error}
+except (Stopped, ValueError):
     print("after")
 """
 
 
-def attempt(folder: Path) -> str:
+def attempt(folder: Path, error: str = "ValueError('the end')") -> str:
     """What is written where it always was."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder)], capture_output=True, text=True, check=True, env={**os.environ}
-    )
+    words = [sys.executable, "-c", PROGRAM.format(error=error), str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stderr == ""
     return done.stdout
+
+
+def test_a_stop_is_a_line_and_no_traceback(tmp_path: Path) -> None:
+    attempt(tmp_path / "logs", "Stopped('asked to stop')")
+    text = file_of(tmp_path / "logs", 3).read_text()
+    assert text.endswith("Stopped: asked to stop\n") and "File " not in text
 
 
 def test_what_a_rank_writes_goes_to_its_file_and_each_attempt_is_added(tmp_path: Path) -> None:

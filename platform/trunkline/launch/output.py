@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from trunkline.errors import TrunklineError
+
 STREAMS = (1, 2)
 
 
@@ -36,8 +38,8 @@ def kept(folder: Path, rank: int, world: int) -> Iterator[None]:
         os.write(file, f"--- rank {rank} of {world}: process {os.getpid()} on {socket.gethostname()}, {now} UTC\n".encode())
         try:
             yield
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            traceback.print_exc(limit=0 if isinstance(error, TrunklineError) else None)  # a stop is no accident
             raise
     finally:
         _flush()

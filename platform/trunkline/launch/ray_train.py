@@ -26,8 +26,10 @@ from trunkline.monitor.jsonl import METRICS_FILE, Jsonl
 WATCH_S = 0.25
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
 # What is said of a worker that is gone, by Ray or by the ranks that were connected to it.
-LOST = ("ActorDied", "actor died", "actor is dead", "ActorUnavailable", "is temporarily unavailable", "NodeDied", "HealthCheck")
-LOST += ("Connection closed by peer", "Connection reset by peer")
+LOST = (
+    *("ActorDied", "actor died", "actor is dead", "ActorUnavailable", "is temporarily unavailable", "NodeDied", "HealthCheck"),
+    *("Connection closed by peer", "Connection reset by peer"),
+)
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
 ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
