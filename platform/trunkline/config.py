@@ -15,6 +15,7 @@ from trunkline.errors import UsageError
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
 
 SCHEMA_VERSION: Final = 1
+AGGREGATE: Final = "aggregate"  # what a best is best for, beside the tasks by their names
 LARGEST = 10**12
 SEEDS = 2**63
 CLUSTER_FILE = "A recipe never says where it runs, so that it runs anywhere; `workers` says how many processes train."
@@ -113,13 +114,15 @@ class Train(Strict):
     save_every: Count | None = None
     keep_last: Count = 2
     keep_best: Literal["aggregate", "tasks"] = Field(
-        default="aggregate", description="beside the newest, keep the checkpoint best over all tasks, or each task's best too"
+        default="aggregate", description="beside the newest, keep the checkpoint best over all tasks; tasks: and each task's best"
     )
     patience: Count | None = Field(
         default=None, description="evaluations without a new best over all tasks, after which the run ends; null: none"
     )
-    restore_best: bool = Field(
-        default=False, description="the model is that of the evaluation best over all tasks, not of the last step"
+    restore_best: bool | str = Field(
+        default=False,
+        description="the model is not the last step's but that of the evaluation best over all tasks (true, aggregate), "
+        "or best for the task of this name",
     )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
@@ -169,8 +172,11 @@ class Finetune(Short, Strict):
     """
 
     kind: Literal["full", "heads", "bitfit", "lora", "fuse"] = "full"
-    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    rank: Annotated[int, Field(ge=0, le=4096)] = Field(default=8, description="0: no low-rank change, with a prompt")
     alpha: Positive = 16.0
+    prompt: int = Field(
+        default=0, ge=0, le=4096, description="with lora or fuse: vectors that a task's tokens read in each layer"
+    )
     fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
     mixout: float = Field(default=0.0, ge=0, lt=1, description="with full: share of weights put back to their start in each pass")
 
@@ -181,6 +187,7 @@ class Start(Short, Strict):
     model: str = Field(min_length=1, description="a model folder, relative to the recipe")
     moments: bool = Field(default=True, description="the optimizer's moments too, where the model's run still has them")
     rehearse: Count | None = Field(default=None, description="rows of each of the model's own tasks; null: all")
+    by: Literal["chance", "loss"] = Field(default="chance", description="loss: sooner rows that the model answers badly")
     anchor: float | None = Field(
         default=None, gt=0, le=1, description="share of the way back to where it started, each step, at the peak rate (L2-SP)"
     )
@@ -342,6 +349,9 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
     for name in ("fresh_layers", "mixout"):
         if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
             findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")
+    _check_prompt(recipe.finetune, findings)
+    if recipe.start is not None and recipe.start.by == "loss" and recipe.start.rehearse is None:
+        findings.add(("start", "by"), "says which rows are rehearsed. Give start.rehearse, how many of each task, such as 500.")
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":
         findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")
@@ -355,6 +365,15 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
         if use.task in seen:
             findings.add(("tasks", index), f"task '{use.task}' is already tasks.{seen[use.task]}. Name a task once.")
         seen.setdefault(use.task, index)
+
+
+def _check_prompt(finetune: Finetune, findings: Findings) -> None:
+    if finetune.prompt and finetune.kind not in ("lora", "fuse"):
+        findings.add(("finetune", "prompt"), f"'{finetune.kind}' would not train one. Take kind lora, with rank 0 for it alone.")
+    if not finetune.rank and (finetune.kind == "fuse" or not finetune.prompt):
+        findings.add(
+            ("finetune", "rank"), "0 is nothing to train. Give a rank, such as 8, or kind lora and a prompt, or kind heads."
+        )
 
 
 def _override(document: Document, override: str) -> None:

@@ -96,18 +96,6 @@ def compare(
     return Change(task, name, len(starts) - 1, first, last, change, low, high, limit, verdict)
 
 
-def forgetting(changes: Iterable[Change]) -> dict[str, float | None]:
-    """Over the old tasks: backward_transfer, the mean change; forgetting, the mean of what was lost; in points.
-
-    Source: Lopez-Paz & Ranzato, arXiv:1706.08840, section 2 (BWT), with what the last model scored as R[i, i]; Chaudhry et al.,
-    arXiv:1801.10112, section 3 (forgetting), never below 0.
-    """
-    known = [change.change for change in changes if change.change is not None]
-    if not known:
-        return {"backward_transfer": None, "forgetting": None}
-    return {"backward_transfer": float(np.mean(known)), "forgetting": float(np.mean([max(0.0, -change) for change in known]))}
-
-
 def _draws(starts: np.ndarray, draws: int, chance: np.random.Generator) -> Iterable[np.ndarray]:
     rows = len(starts) - 1
     for _ in range(draws):

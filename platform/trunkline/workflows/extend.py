@@ -15,20 +15,24 @@ from trunkline.build.evaluation import evaluate_model
 from trunkline.build.model import read_manifest
 from trunkline.build.start import compared
 from trunkline.config import load_recipe
-from trunkline.continual.gate import Change, forgetting, promises
+from trunkline.continual.gate import Change, promises
+from trunkline.continual.transfer import transfer
 from trunkline.document import reader, writer
 from trunkline.errors import ConfigError, IntegrityError, Problems, TrunklineError, UsageError
 from trunkline.launch.local import Result, train
 from trunkline.launch.runs import all_runs
+from trunkline.report.series import records, seconds
 from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
+from trunkline.workflows.forward import forward
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, opened
+from trunkline.workflows.stages import alone
 from trunkline.workflows.strategies import Plan, Settings, parsed, planned
+from trunkline.workflows.surgery import REPORT
 
-REPORT = "report.json"
 PROTECT = "*:-1.0"
 SHARE_OF_STEPS = 0.15  # of the parent's steps, where none are stated
 
@@ -134,7 +138,7 @@ def write_recipe(
 ) -> Path:
     """The job as a recipe file in `own`, its folder in the project. beside: another catalog."""
     stated = parent_recipe(folder, manifest)
-    train_ = dict(stated["train"])
+    train_ = alone(stated["train"], plan.tasks)
     train_["steps"] = job.steps or max(20, round(SHARE_OF_STEPS * int(train_["steps"])))
     described = dict(manifest["trunk"])
     if "pretrained" in described:
@@ -201,6 +205,7 @@ def judged(
     found = changes(parent, result.model, place, limits, old, job.split, say)
     fresh = having(job.tasks, Catalog([place]), job.split)
     new = evaluate_model(result.model, tasks=fresh, split=job.split, catalog=place, say=say) if fresh else []
+    ahead = forward(parent, result.model, fresh, place, job.split, say)
     broken = [change.task for change in (*found, *beside) if change.verdict == "broken"]
     report = {
         "schema_version": 1,
@@ -211,7 +216,8 @@ def judged(
         "split": job.split,
         "old": [change.told() for change in (*found, *beside)],
         "new": new,
-        **forgetting(found),
+        "forward": ahead,
+        **transfer([{"old": [change.told() for change in found], "forward": ahead}], [*old, *fresh]),
         "cost": cost(result, parent),
         "judged_s": time.perf_counter() - began,
         "kept": not broken,
@@ -220,20 +226,27 @@ def judged(
         **(more or {}),
     }
     durable.crash_point("extend.before_report")
-    durable.replace(result.run / REPORT, json.dumps(report, indent=1))
+    told = json.dumps(report, indent=1)
+    durable.replace(result.run / REPORT, told)
     durable.crash_point("extend.before_promotion")
     if line is not None:
         if not line.exists:
             line.promote(parent, "first")
-        report["current"] = str(line.current if broken else line.promote(result.model, result.run.name))
+        report["current"] = str(line.current if broken else line.promote(result.model, result.run.name, told))
     return Extended(result.run, result.model, not broken, report)
 
 
 def cost(result: Result, parent: Path) -> dict[str, Any]:
-    """Steps and tokens of this run, and what its ancestors were trained with: what training all from scratch would add to."""
-    own = read_manifest(result.model)["lineage"].get("trained", {})
-    before = read_manifest(parent)["lineage"].get("trained", {})
-    return {"steps": own.get("steps"), "tokens": own.get("tokens"), "parent_tokens": before.get("tokens")}
+    """Steps, rows, tokens and seconds of training, and those (`parent_...`) the model before was trained with.
+
+    Trained jointly from scratch, the tasks would cost both, or more. What a model or the run beside it does not say is None.
+    """
+    found: dict[str, Any] = {}
+    for prefix, model in (("", result.model), ("parent_", parent)):
+        trained = read_manifest(model)["lineage"].get("trained", {})
+        found |= {f"{prefix}{name}": trained.get(name) for name in ("steps", "rows", "tokens")}
+        found[f"{prefix}seconds"] = seconds(records(model.parent / "events.jsonl")) or None
+    return found
 
 
 def rows_of_changes(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

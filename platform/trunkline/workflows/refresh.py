@@ -60,7 +60,7 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
 def _plan(news: News, old: list[str], job: Job) -> Plan:
     share = job.settings.share
     rates = {**dict.fromkeys(old, share / len(old)), news.name: 1 - share}
-    start: dict[str, Any] = {"rehearse": job.settings.rehearse, "aside": [news.name]}
+    start: dict[str, Any] = {"rehearse": job.settings.rehearse, "by": job.settings.by, "aside": [news.name]}
     changes = {"finetune": "full", "freeze": [], "weighting": "static", "sampling": {"kind": "explicit", "rates": rates}}
     return Plan([*old, news.name], changes, start)
 
