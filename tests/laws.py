@@ -14,7 +14,8 @@ from trunkline.batch import Batch, Verdict
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
-from trunkline.data.stream import Stream, Unit
+from trunkline.data.stream import Stream
+from trunkline.data.units import Unit
 from trunkline.losses.classification import CrossEntropy
 from trunkline.losses.contrastive import InfoNCE
 from trunkline.losses.regression import MSE
@@ -134,7 +135,7 @@ TRUNK_SETTINGS: dict[str, dict[str, Any]] = {
     "gru": {"hidden_size": WIDTH, "bidirectional": False, "window": 6, "embeddings": {"dim": 5, "word_dropout": 0.3}},
     "bilm": {"hidden_size": WIDTH, "cell_size": 12, "embeddings": {"word_dropout": 0.3}},
     "transformer": {"hidden_size": WIDTH, "layers": 2, "heads": 2, "embeddings": {"word_dropout": 0.3}},
-    "transformer, padded": {
+    "padded": {
         "hidden_size": WIDTH,
         "layers": 1,
         "heads": 2,
@@ -148,7 +149,7 @@ def model(dropout: float = 0.0, seed: int = 1, kind: str = "") -> MultiTask:
     """kind: of the trunk, which then has its settings above, and two heads that pool and mix its layers as they learn to."""
     torch.manual_seed(seed)
     if kind:
-        trunk = TRUNKS.get(kind.partition(", ")[0])(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
+        trunk = TRUNKS.get(kind)(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
     else:
         trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
     heads: list[nn.Module] = [

@@ -11,7 +11,7 @@ import torch
 import gram
 import laws
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.losses.classification import Hinge
 from trunkline.models.heads.classification import Classification
 from trunkline.models.multitask import MultiTask

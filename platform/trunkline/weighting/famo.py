@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trunkline.registry import WEIGHTINGS
+from trunkline.registry import WEIGHTINGS, Positive
 from trunkline.weighting.base import SMALLEST, Weighting, positive, switch
 
 
@@ -28,7 +28,7 @@ class FAMO(Weighting):
     """
 
     def __init__(
-        self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.025, decay: float = 0.01, exact: bool = False
+        self, tasks: Sequence[str], weights: Sequence[float], *, lr: Positive = 0.025, decay: float = 0.01, exact: bool = False
     ) -> None:
         super().__init__(tasks, weights)
         self.unsigned = self.tasks

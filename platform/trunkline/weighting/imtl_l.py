@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trunkline.registry import WEIGHTINGS
+from trunkline.registry import WEIGHTINGS, Positive
 from trunkline.weighting.base import Weighting, positive
 
 
@@ -24,7 +24,7 @@ class IMTLL(Weighting):
     from the step does not move. lr: > 0; ConfigError otherwise.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.01) -> None:
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: Positive = 0.01) -> None:
         super().__init__(tasks, weights)
         self.unsigned = self.tasks
         self.lr = positive("lr", lr)
