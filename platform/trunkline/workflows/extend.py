@@ -19,13 +19,13 @@ from trunkline.continual.gate import Change, forgetting, promises
 from trunkline.document import reader, writer
 from trunkline.errors import ConfigError, IntegrityError, Problems, TrunklineError, UsageError
 from trunkline.launch.local import Result, train
-from trunkline.launch.runs import all_runs
+from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
-from trunkline.workflows.line import Line, opened
+from trunkline.workflows.line import Line, check_follows, opened
 from trunkline.workflows.strategies import Plan, Settings, parsed, planned
 
 REPORT = "report.json"
@@ -79,6 +79,7 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     if grown and not {"replay", "full"} & set(strategies):
         raise UsageError(f"the labels of {', '.join(grown)} have grown, which replay or full learn.", where="--strategy")
     own = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
+    check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(own, job), job)])
     held = lessons(folder, catalog, job.tasks, own / "lessons", say) if "distill" in strategies else None
     recipe = write_recipe(folder, manifest, place, planned(strategies, job.tasks, old, job.settings, held), job, own)
     result = trained(recipe, job, say, show=show)
@@ -153,11 +154,15 @@ def write_recipe(
     }
     data = {key: value for key, value in data.items() if value is not None}
     text = writer.render(data)
-    path = own / f"{'-'.join((job.name, *job.tasks))[:40]}.yaml"
+    path = recipe_file(own, job)
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.replace(path, text)
     load_recipe(path, job.overrides)
     return path
+
+
+def recipe_file(own: Path, job: Job) -> Path:
+    return own / f"{'-'.join((job.name, *job.tasks))[:40]}.yaml"
 
 
 def parent_recipe(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,10 +177,18 @@ def parent_recipe(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return dict(document.data)
 
 
+def outputs_of(recipe: Path, job: Job) -> Path:
+    return job.outputs or recipe.parents[3] / "outputs"
+
+
+def runs_of(recipe: Path, job: Job) -> list[RunFolder]:
+    """What was made of the job's recipe so far, newest first."""
+    return [run for run in all_runs(outputs_of(recipe, job)) if run.facts().get("recipe") == str(recipe.resolve())]
+
+
 def trained(recipe: Path, job: Job, say: Callable[[str], None], *, show: bool) -> Result:
     """The job's run: a finished one as it is, an unfinished one gone on with, else a new one."""
-    outputs = job.outputs or recipe.parents[3] / "outputs"
-    mine = [run for run in all_runs(outputs) if run.facts().get("recipe") == str(recipe.resolve()) and run.prepared.is_file()]
+    outputs, mine = outputs_of(recipe, job), [run for run in runs_of(recipe, job) if run.prepared.is_file()]
     if mine and mine[0].finished:
         say(f"run {mine[0].run_id} of this job is finished already")
         return Result(mine[0].path, mine[0].model, json.loads(mine[0].result.read_text())["tasks"])
@@ -225,6 +238,7 @@ def judged(
     if line is not None:
         if not line.exists:
             line.promote(parent, "first")
+        check_follows(line, parent, [result.run.name])
         report["current"] = str(line.current if broken else line.promote(result.model, result.run.name))
     return Extended(result.run, result.model, not broken, report)
 

@@ -12,9 +12,20 @@ from trunkline.continual.drift import drift
 from trunkline.continual.gate import Change, compare, promises
 from trunkline.errors import ConfigError, nearest
 from trunkline.tasks.catalog import Catalog
-from trunkline.workflows.extend import Extended, Job, catalog_of, check_cards, judged, key_of, trained, write_recipe
+from trunkline.workflows.extend import (
+    Extended,
+    Job,
+    catalog_of,
+    check_cards,
+    judged,
+    key_of,
+    recipe_file,
+    runs_of,
+    trained,
+    write_recipe,
+)
 from trunkline.workflows.judging import check_promises, measurable, records_of
-from trunkline.workflows.line import opened
+from trunkline.workflows.line import check_follows, opened
 from trunkline.workflows.news import News, judged_news, samples, write_news
 from trunkline.workflows.strategies import Plan
 
@@ -43,12 +54,13 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
     if news.name in manifest["lineage"].get("aside", ()):
         say(f"the model has learned from {data} already")
         return Extended(folder, folder, True, {"kept": True, "old": [], "new": [], "broken": [], "already": True})
+    job = dataclasses.replace(job, tasks=(), strategy="replay", name=f"refresh-{news.name[-10:]}")
     both, store = Catalog([place, own]), place.parent / ".trunkline" / "store"
+    work = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
+    check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(work, job), job)])
     told = [found.told() for found in drift(*samples(model, news, task, both, store, job.split))]
     shifted = [found["name"] for found in told if found["shifted"]]
     say(f"drift: {', '.join(shifted) if shifted else 'none'} of labels, lengths, vocabulary, unknown, embeddings")
-    job = dataclasses.replace(job, tasks=(), strategy="replay", name=f"refresh-{news.name[-10:]}")
-    work = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
     recipe = write_recipe(folder, manifest, place, _plan(news, old, job), job, work, beside=own)
     result = trained(recipe, job, say, show=show)
     limit = limits.get(task)
