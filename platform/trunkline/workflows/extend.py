@@ -26,7 +26,7 @@ from trunkline.tasks.plugin import load_plugin
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, check_follows, opened
-from trunkline.workflows.strategies import Plan, Settings, parsed, planned
+from trunkline.workflows.strategies import Plan, Settings, drawn_tasks, parsed, planned
 
 REPORT = "report.json"
 PROTECT = "*:-1.0"
@@ -81,7 +81,9 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     own = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
     check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(own, job), job)])
     held = lessons(folder, catalog, job.tasks, own / "lessons", say) if "distill" in strategies else None
-    recipe = write_recipe(folder, manifest, place, planned(strategies, job.tasks, old, job.settings, held), job, own)
+    drawn = drawn_tasks([*(old if "replay" in strategies else ()), *job.tasks], catalog)
+    plan = planned(strategies, job.tasks, old, job.settings, held, drawn)
+    recipe = write_recipe(folder, manifest, place, plan, job, own)
     result = trained(recipe, job, say, show=show)
     return judged(result, folder, place, limits, old, job, line, say)
 

@@ -91,7 +91,7 @@ def samples(
     model: Model, news: News, task: str, catalog: Catalog, store: Path, split: str, most: int = 2000
 ) -> tuple[Sample, Sample]:
     """Training rows of the task as it was, and new ones, at most so many of each, as drift compares them."""
-    place = catalog.path(task).parent.parent
+    place = catalog.path(catalog.get(task).whole.name).parent.parent
     _, old = judged_task(model, task, Catalog([place]), place, split, lambda _: None)
     rows = _stored(news.card, model.task(task).encoding, catalog, store, "train")
     return _sample(model, old.rows, most), _sample(model, rows, most)

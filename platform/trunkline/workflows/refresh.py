@@ -27,7 +27,7 @@ from trunkline.workflows.extend import (
 from trunkline.workflows.judging import check_promises, measurable, records_of
 from trunkline.workflows.line import check_follows, opened
 from trunkline.workflows.news import News, judged_news, samples, write_news
-from trunkline.workflows.strategies import Plan
+from trunkline.workflows.strategies import Plan, drawn_tasks, shares
 
 Say = Callable[[str], None]
 
@@ -61,7 +61,7 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
     told = [found.told() for found in drift(*samples(model, news, task, both, store, job.split))]
     shifted = [found["name"] for found in told if found["shifted"]]
     say(f"drift: {', '.join(shifted) if shifted else 'none'} of labels, lengths, vocabulary, unknown, embeddings")
-    recipe = write_recipe(folder, manifest, place, _plan(news, old, job), job, work, beside=own)
+    recipe = write_recipe(folder, manifest, place, _plan(news, old, job, Catalog([place])), job, work, beside=own)
     result = trained(recipe, job, say, show=show)
     limit = limits.get(task)
     change = _on_new_rows(folder, result.model, news, task, both, store, limit)
@@ -69,9 +69,8 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
     return judged(result, folder, place, limits, old, job, line, say, beside=[change], more=more)
 
 
-def _plan(news: News, old: list[str], job: Job) -> Plan:
-    share = job.settings.share
-    rates = {**dict.fromkeys(old, share / len(old)), news.name: 1 - share}
+def _plan(news: News, old: list[str], job: Job, catalog: Catalog) -> Plan:
+    rates = shares(old, [news.name], job.settings.share, drawn_tasks(old, catalog))
     start: dict[str, Any] = {"rehearse": job.settings.rehearse, "aside": [news.name]}
     changes = {"finetune": "full", "freeze": [], "weighting": "static", "sampling": {"kind": "explicit", "rates": rates}}
     return Plan([*old, news.name], changes, start)
