@@ -23,6 +23,7 @@ from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
+from trunkline.workflows.contents import contents
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, check_follows, opened
@@ -78,7 +79,8 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     strategies = parsed(job.strategy)
     if grown and not {"replay", "full"} & set(strategies):
         raise UsageError(f"the labels of {', '.join(grown)} have grown, which replay or full learn.", where="--strategy")
-    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
+    read = [*(old if {"replay", "full"} & set(strategies) or job.settings.fisher else ()), *job.tasks]
+    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job, contents(read, catalog))
     check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(own, job), job)])
     held = lessons(folder, catalog, job.tasks, own / "lessons", say) if "distill" in strategies else None
     drawn = drawn_tasks([*(old if "replay" in strategies else ()), *job.tasks], catalog)
@@ -126,9 +128,18 @@ def check_cards(folder: Path, manifest: Mapping[str, Any], catalog: Catalog, new
     return grown
 
 
-def key_of(manifest: Mapping[str, Any], job: Job) -> str:
-    """The same for the same job on the same model, so that it goes on where it was."""
-    stated = [job.name, list(job.tasks), job.strategy, asdict(job.settings), job.steps, list(job.overrides), manifest["files"]]
+def key_of(manifest: Mapping[str, Any], job: Job, read: Sequence[Sequence[str]]) -> str:
+    """The same for the same job on the same model, so that it goes on where it was. read: `contents` of what it learns from."""
+    stated = [
+        job.name,
+        list(job.tasks),
+        job.strategy,
+        asdict(job.settings),
+        job.steps,
+        list(job.overrides),
+        manifest["files"],
+        read,
+    ]
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
 
 

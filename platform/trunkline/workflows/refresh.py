@@ -12,6 +12,7 @@ from trunkline.continual.drift import drift
 from trunkline.continual.gate import Change, compare, promises
 from trunkline.errors import ConfigError, nearest
 from trunkline.tasks.catalog import Catalog
+from trunkline.workflows.contents import contents
 from trunkline.workflows.extend import (
     Extended,
     Job,
@@ -56,7 +57,7 @@ def refresh(job: Job, task: str, data: Path, say: Say, *, show: bool = False) ->
         return Extended(folder, folder, True, {"kept": True, "old": [], "new": [], "broken": [], "already": True})
     job = dataclasses.replace(job, tasks=(), strategy="replay", name=f"refresh-{news.name[-10:]}")
     both, store = Catalog([place, own]), place.parent / ".trunkline" / "store"
-    work = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
+    work = place.parent / ".trunkline" / "extend" / key_of(manifest, job, contents([*old, news.name], both))
     check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(work, job), job)])
     told = [found.told() for found in drift(*samples(model, news, task, both, store, job.split))]
     shifted = [found["name"] for found in told if found["shifted"]]
