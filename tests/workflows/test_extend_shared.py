@@ -20,7 +20,7 @@ from trunkline.workflows.strategies import Settings, drawn_tasks, planned, share
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of `score`, with rows of `topic`, and of the joint task `talk`. Only to be read."""
-    recipe = write_joint(tmp_path_factory.mktemp("shared"))
+    recipe = write_joint(tmp_path_factory.mktemp("shared"), rows(missing=0))
     project = recipe.parent.parent
     (project / "tasks" / "fresh").mkdir()
     card = CARDS["topic"].replace("name: topic", "name: fresh").replace("rows.jsonl", "../topic/rows.jsonl")

@@ -19,7 +19,9 @@ def made(folder: Path, *tasks: str) -> Path:
     folder.mkdir()
     (folder / "README.md").write_text(folder.name)
     files = {"README.md": file_entry(folder / "README.md")}
-    (folder / "manifest.json").write_text(json.dumps({"schema_version": 1, "files": files, "tasks": dict.fromkeys(tasks, {})}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"schema_version": 1, "files": files, "tasks": {name: {} for name in tasks}})
+    )
     return folder
 
 

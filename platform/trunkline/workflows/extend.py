@@ -31,6 +31,7 @@ from trunkline.workflows.strategies import Plan, Settings, drawn_tasks, parsed, 
 
 REPORT = "report.json"
 PROTECT = "*:-1.0"
+TREATED = ("trained", "dropout", "word_dropout", "max_norm")  # of `trunk.embeddings`; the others are how a table begins
 SHARE_OF_STEPS = 0.15  # of the parent's steps, where none are stated
 
 
@@ -153,12 +154,10 @@ def write_recipe(
     described = dict(manifest["trunk"])
     if "pretrained" in described:
         described["pretrained"] = str((folder / "trunk" / described["pretrained"]).resolve())
-    given = stated["trunk"]
-    trunk = {**described, **({"dropout": given["dropout"]} if "dropout" in given else {})}
     known = {use["task"]: use for use in stated["tasks"]}
     data = {
         **stated,
-        "trunk": trunk,
+        "trunk": {**described, **carried(stated["trunk"])},
         "catalog": [str(folder.resolve()) for folder in (place, own / "lessons", beside) if folder and folder.is_dir()],
         "tasks": [known.get(task, {"task": task}) for task in plan.tasks],
         "train": train_,
@@ -172,6 +171,12 @@ def write_recipe(
     durable.replace(path, text)
     load_recipe(path, job.overrides)
     return path
+
+
+def carried(trunk: Mapping[str, Any]) -> dict[str, Any]:
+    """How a recipe treats its trunk in training, of which a trunk's folder says nothing."""
+    table = {key: value for key, value in (trunk.get("embeddings") or {}).items() if key in TREATED}
+    return {**({"dropout": trunk["dropout"]} if "dropout" in trunk else {}), **({"embeddings": table} if table else {})}
 
 
 def recipe_file(own: Path, job: Job) -> Path:

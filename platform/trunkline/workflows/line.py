@@ -94,7 +94,7 @@ class Line:
         return found
 
     def _before(self) -> list[Path]:
-        """The versions under the current one, oldest first: each promotion stands on what was current, a rollback takes it off."""
+        """The versions under the current one, oldest first: a promotion stands on what was current, a rollback takes it off."""
         stood: list[str] = []
         for name in (*(entry["version"] for entry in self.history()), self.current.name):  # the last switch may not be noted
             stood = [*stood[: stood.index(name)], name] if name in stood else [*stood, name]

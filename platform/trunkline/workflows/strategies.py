@@ -80,7 +80,7 @@ def planned(
     lessons: Lessons | None = None,
     drawn: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
-    """new: tasks to add. old: those of the model whose rows are at hand. drawn: what `drawn_tasks` says of them, where they share.
+    """new: tasks to add. old: those of the model whose rows are at hand. drawn: what `drawn_tasks` says, where they share rows.
 
     Raises UsageError where old rows are needed.
     """
