@@ -295,7 +295,8 @@ class Worker:
                 state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
             rows = self.judge.table(self.folder.path, step)
             parameters = {name: entry.get("ema", entry["param"]) for name, entry in state.items()}
-            counted = {"steps": progress.step, "tokens": progress.tokens}
+            drawn = round(sum(own[0] for own in self.built.stream.state()["booked"].values()))
+            counted = {"steps": progress.step, "tokens": progress.tokens, "rows": drawn}
             lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
             write_model(self.folder.model, self.built, parameters, rows, lineage=lineage)
             result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}

@@ -24,6 +24,7 @@ from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
 from trunkline.workflows.contents import contents
+from trunkline.workflows.cost import cost
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, check_follows, opened
@@ -243,7 +244,7 @@ def judged(
         "old": [change.told() for change in (*found, *beside)],
         "new": new,
         **forgetting(found),
-        "cost": cost(result, parent),
+        "cost": cost(result.run, result.model, parent),
         "judged_s": time.perf_counter() - began,
         "kept": not broken,
         "broken": broken,
@@ -259,13 +260,6 @@ def judged(
         check_follows(line, parent, [result.run.name])
         report["current"] = str(line.current if broken else line.promote(result.model, result.run.name))
     return Extended(result.run, result.model, not broken, report)
-
-
-def cost(result: Result, parent: Path) -> dict[str, Any]:
-    """Steps and tokens of this run, and what its ancestors were trained with: what training all from scratch would add to."""
-    own = read_manifest(result.model)["lineage"].get("trained", {})
-    before = read_manifest(parent)["lineage"].get("trained", {})
-    return {"steps": own.get("steps"), "tokens": own.get("tokens"), "parent_tokens": before.get("tokens")}
 
 
 def rows_of_changes(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

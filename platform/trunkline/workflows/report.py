@@ -9,7 +9,7 @@ from typing import Any
 
 from trunkline import durable
 from trunkline.errors import ConfigError, DataError, IntegrityError, nearest
-from trunkline.launch.runs import RunFolder, all_runs
+from trunkline.launch.runs import RunFolder, all_runs, seconds_of
 from trunkline.report.facts import Facts
 from trunkline.report.page import render
 from trunkline.report.series import read_series, records
@@ -77,7 +77,7 @@ def _run(run: RunFolder) -> Facts:
         run.finished,
         (done, planned),
         sum(bool(event.get("resumed")) for event in started),
-        _seconds(events),
+        seconds_of(events),
         _changes(run.path / CHANGES),
         told,
     )
@@ -91,17 +91,6 @@ def _measured(series: dict[str, Any]) -> list[dict[str, Any]]:
         if len(parts) == 3 and parts[0] == "eval":
             found.setdefault(parts[1], {"task": parts[1], "metric": parts[2], "value": curve.values[-1], "baseline": None})
     return list(found.values())
-
-
-def _seconds(events: Sequence[dict[str, Any]] | Sequence[Any]) -> float:
-    """Between the first and the last event of each attempt."""
-    total, began, last = 0.0, None, None
-    for event in events:
-        if event.get("event") == "training":
-            total += last - began if began is not None and last is not None else 0.0
-            began = event["time"]
-        last = event.get("time", last)
-    return total + (last - began if began is not None and last is not None else 0.0)
 
 
 def _changes(path: Path) -> dict[str, float]:
