@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model_validator
 
 from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
@@ -175,12 +175,28 @@ class Finetune(Short, Strict):
     mixout: float = Field(default=0.0, ge=0, lt=1, description="with full: share of weights put back to their start in each pass")
 
 
+class Rehearse(Strict):
+    """How many rows of each task that the model has learned from are drawn again; a number alone is `rows`."""
+
+    rows: Count
+    by: Literal["chance", "loss"] = Field(default="chance", description="loss: the more the model loses on a row, the likelier")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return {"rows": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "integer", "minimum": 1}, handler(core_schema)]}
+
+
 class Start(Short, Strict):
     """A trained model the run goes on from: its trunk and tokenizer, and the heads of the tasks they share."""
 
     model: str = Field(min_length=1, description="a model folder, relative to the recipe")
     moments: bool = Field(default=True, description="the optimizer's moments too, where the model's run still has them")
-    rehearse: Count | None = Field(default=None, description="rows of each of the model's own tasks; null: all")
+    rehearse: Rehearse | None = Field(default=None, description="rows of each task the model has learned from; null: all")
     anchor: float | None = Field(
         default=None, gt=0, le=1, description="share of the way back to where it started, each step, at the peak rate (L2-SP)"
     )

@@ -80,7 +80,7 @@ def test_top_layers_are_drawn_anew_and_nothing_else_is(project: Path) -> None:
     assert renewed_law(before, net)
     renew(load_recipe(project, ["finetune.fresh_layers=2"]), net.trunk)
     assert not renewed_law(before, net)
-    with pytest.raises(ConfigError, match="mixout puts weights back to what a pretrained trunk had"):
+    with pytest.raises(ConfigError, match="mixout puts weights back to what a trained trunk had"):
         hold_back(load_recipe(project, ["finetune.mixout=0.5"]), net.trunk)
     with pytest.raises(ConfigError, match="3 layers are to be drawn anew, and the trunk has 2"):
         renew(load_recipe(project, ["finetune.fresh_layers=3"]), net.trunk)

@@ -14,10 +14,11 @@ import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.finetune import hold_back, make_adapters, rehearsed, renew
+from trunkline.build.finetune import hold_back, make_adapters, parent_manifest, renew
 from trunkline.build.memory import fitted
 from trunkline.build.mixing import make_stream, make_weighting
 from trunkline.build.optimization import make_optimizer, make_passes
+from trunkline.build.rehearsal import rehearsed
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe
@@ -96,14 +97,13 @@ def assemble(run: Path) -> Assembly:
     splits: dict[str, dict[str, str]] = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
-    tables = {
-        name: rehearsed(
-            recipe,
-            hosts.get(name, name),
-            replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached),
-        )
-        for name, loss in losses.items()
-    }
+    manifest = parent_manifest(recipe) if recipe.start is not None else None
+    tables = {}
+    for name, loss in losses.items():
+        host = hosts.get(name, name)
+        table = replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
+        riders = {host, *(guest for guest, own in hosts.items() if own == host)}
+        tables[name] = rehearsed(recipe, run, manifest, host, table, riders)
     judged = [
         Judged(
             name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
@@ -184,7 +184,7 @@ def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapp
         folder = recipe.beside(recipe.start.model)
         manifest = (folder / "manifest.json").read_bytes()
         known = json.loads(manifest).get("lineage", {})
-        aside = [*known.get("aside", ()), *recipe.start.aside]
+        aside = list(dict.fromkeys([*known.get("aside", ()), *recipe.start.aside]))
         parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
     data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}
     return {"parent": parent, "aside": aside, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}

@@ -19,6 +19,7 @@ from trunkline.build.assemble import PRIMED, make_model
 from trunkline.build.finetune import make_freezing
 from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
 from trunkline.build.optimization import check_optimizer, check_passes
+from trunkline.build.rehearsal import choose
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
 from trunkline.build.start import Parent, write_start
 from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_metrics, open_source, placed, reading
@@ -168,6 +169,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         say(line)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     if parent is not None and start is not None:
+        tables = {name: Table.of(own, encodings[name]) for name, own in rows.items()}
+        choose(recipe, run, parent.manifest, model, start, tables, losses, say)
         write_start(run, start, parent)
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
 

@@ -25,13 +25,23 @@ WARM_UP = 0.1  # share of the steps with the trunk still, so that a new head's f
 
 @dataclass(frozen=True)
 class Settings:
-    """What a strategy may be told. share: of the rows drawn, those of old tasks. rehearse: old rows kept of each old task."""
+    """What a strategy may be told. share: of the rows drawn, those of old tasks. rehearse: old rows kept of each old task.
+
+    by: chance or loss, which of them.
+    """
 
     share: float = 0.3
     rehearse: int | None = None
     rank: int = 8
     anchor: float = 0.01
     fisher: int | None = None
+    by: str = "chance"
+
+    def rehearsal(self) -> dict[str, Any] | None:
+        """As `start.rehearse` has it. Raises UsageError for rows by loss without a number of them."""
+        if self.rehearse is None and self.by != "chance":
+            raise UsageError("all old rows are rehearsed, so there are none to choose. Give --rehearse a number.", where="--by")
+        return None if self.rehearse is None else {"rows": self.rehearse, "by": self.by}
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def planned(
     rehearsed = [*(old if "replay" in strategies else ()), *(lessons.hosts if lessons else ())]
     tasks = [*(old if "replay" in strategies else ()), *new, *held]
     if "replay" in strategies:
-        start |= {"rehearse": given.rehearse}
+        start |= {"rehearse": given.rehearsal()}
     if held:
         start |= {"aside": held}
         warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held if "replay" not in strategies]
