@@ -25,9 +25,11 @@ from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
 from trunkline.workflows.contents import contents
 from trunkline.workflows.cost import cost
+from trunkline.workflows.earlier import called, measured, rehearsing
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, check_follows, opened
+from trunkline.workflows.news import earlier_news
 from trunkline.workflows.strategies import Plan, Settings, drawn_tasks, parsed, planned
 
 REPORT = "report.json"
@@ -79,17 +81,23 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     old = measurable(manifest, catalog, job.split)
     check_promises(limits, job.protect, old)
     strategies = parsed(job.strategy)
-    if grown and not {"replay", "full"} & set(strategies):
+    again = bool({"replay", "full"} & set(strategies))  # whether old rows come again
+    if grown and not again:
         raise UsageError(f"the labels of {', '.join(grown)} have grown, which replay or full learn.", where="--strategy")
-    read = [*(old if {"replay", "full"} & set(strategies) or job.settings.fisher else ()), *job.tasks]
-    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job, contents(read, catalog))
+    told = place.parent / ".trunkline" / "news"
+    before = earlier_news(manifest["lineage"].get("aside", ()), old, catalog, told) if again else []
+    both = Catalog([place, *([told] if before else [])])
+    read = [*(old if again or job.settings.fisher else ()), *job.tasks, *(news.name for news in before)]
+    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job, contents(read, both))
     check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(own, job), job)])
     held = lessons(folder, catalog, job.tasks, own / "lessons", say) if "distill" in strategies else None
     drawn = drawn_tasks([*(old if "replay" in strategies else ()), *job.tasks], catalog)
     plan = planned(strategies, job.tasks, old, job.settings, held, drawn)
-    recipe = write_recipe(folder, manifest, place, plan, job, own)
+    plan = rehearsing(plan, before, catalog, job.settings.rehearse)
+    recipe = write_recipe(folder, manifest, place, plan, job, own, beside=told if before else None)
     result = trained(recipe, job, say, show=show)
-    return judged(result, folder, place, limits, old, job, line, say)
+    beside = measured(folder, result.model, called(before), both, place.parent / ".trunkline" / "store", limits)
+    return judged(result, folder, place, limits, old, job, line, say, beside=beside)
 
 
 def catalog_of(job: Job, folder: Path) -> Path:
