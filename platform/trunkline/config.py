@@ -15,6 +15,7 @@ from trunkline.errors import UsageError
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS
 
 SCHEMA_VERSION: Final = 1
+AGGREGATE: Final = "aggregate"  # what a best is best for, beside the tasks by their names
 LARGEST = 10**12
 SEEDS = 2**63
 CLUSTER_FILE = "A recipe never says where it runs, so that it runs anywhere; `workers` says how many processes train."
@@ -113,13 +114,15 @@ class Train(Strict):
     save_every: Count | None = None
     keep_last: Count = 2
     keep_best: Literal["aggregate", "tasks"] = Field(
-        default="aggregate", description="beside the newest, keep the checkpoint best over all tasks, or each task's best too"
+        default="aggregate", description="beside the newest, keep the checkpoint best over all tasks; tasks: and each task's best"
     )
     patience: Count | None = Field(
         default=None, description="evaluations without a new best over all tasks, after which the run ends; null: none"
     )
-    restore_best: bool = Field(
-        default=False, description="the model is that of the evaluation best over all tasks, not of the last step"
+    restore_best: bool | str = Field(
+        default=False,
+        description="the model is not the last step's but that of the evaluation best over all tasks (true, aggregate), "
+        "or best for the task of this name",
     )
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_met
 from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.build.words import check_tokenizer, told, words_of
-from trunkline.config import Recipe
+from trunkline.config import AGGREGATE, Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
 from trunkline.data.packing import Table, pack
@@ -36,7 +36,7 @@ from trunkline.data.sources.decontaminate import NOTE, Decontaminated, HeldOut
 from trunkline.data.store import SplitJob, StoredSplit, build_all
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.document.reader import shown
-from trunkline.errors import ConfigError, DataError, Problems, TrunklineError, UsageError
+from trunkline.errors import ConfigError, DataError, Problems, TrunklineError, UsageError, nearest
 from trunkline.losses.base import Loss
 from trunkline.models.base import Primed
 from trunkline.models.multitask import MultiTask
@@ -114,6 +114,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     check_sampler(recipe, sampler, cards)
     weighting = make_weighting(recipe, cards)
     sources = open_sources(recipe, cards, catalog)
+    check_best(recipe, [name for name in cards if "validation" in sources[name].splits()])
     parent = Parent.of(recipe, catalog)
     if parent is None:
         tokenizer = run_tokenizer(recipe, cards, sources, store, say)
@@ -173,6 +174,16 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         choose(recipe, run, parent.manifest, model, start, tables, losses, say)
         write_start(run, start, parent)
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
+
+
+def check_best(recipe: Recipe, judged: Sequence[str]) -> None:
+    """Raises ConfigError where the model is to be the best for a task that is not judged."""
+    wanted = recipe.train.restore_best
+    if isinstance(wanted, str) and wanted not in (AGGREGATE, *judged):
+        raise ConfigError(
+            f"no task '{wanted}' with validation rows is in this run. {nearest(wanted, [AGGREGATE, *judged])}",
+            where=recipe.where("train", "restore_best"),
+        )
 
 
 def open_sources(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> dict[str, Source]:

@@ -1,7 +1,9 @@
-"""`trunkline checkpoint list|verify|prune`: what a run has saved, whether it is whole, and less of it."""
+"""`trunkline checkpoint list|verify|prune|model`: what a run has saved, whether it is whole, less of it, and a model of it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,22 +18,24 @@ Run = Annotated[Path, typer.Argument(help="A run folder, such as outputs/quick-2
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(rich_markup_mode=None, help="List, verify and prune what a run has saved.")
+    group = typer.Typer(rich_markup_mode=None, help="List, verify, prune and open what a run has saved.")
     group.callback(invoke_without_command=True)(help_if_alone)
-    for name, command in (("list", list_), ("verify", verify), ("prune", prune)):
+    for name, command in (("list", list_), ("verify", verify), ("prune", prune), ("model", model)):
         group.command(name)(command)
     app.add_typer(group, name="checkpoint")
 
 
 def list_(run: Run, as_json: AsJson = False) -> None:
-    """Step, size and whether it verifies, newest first."""
+    """Step, size, what it is the best of, and whether it verifies, newest first."""
     found = [_state(path) for path in _committed(run)]
+    best = _best(run, found)
+    for row in found:
+        row["best_of"] = [name for name, step in best.items() if step == row["step"]]
     if as_json:
         json_data(found)
         return
-    table(
-        ("checkpoint", "MiB", "state"), [(row["name"], f"{row['bytes'] / 2**20:.1f}", row["damage"] or "whole") for row in found]
-    )
+    cells = [(row["name"], f"{row['bytes'] / 2**20:.1f}", ", ".join(row["best_of"]), row["damage"] or "whole") for row in found]
+    table(("checkpoint", "MiB", "best of", "state"), cells)
 
 
 def verify(run: Run, as_json: AsJson = False) -> None:
@@ -72,6 +76,44 @@ def prune(
         json_data(names)
         return
     data(f"removed {', '.join(names)}" if names else "nothing to remove")
+
+
+def model(
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", help="The model folder to write; it must not be there.", show_default=False)],
+    best: Annotated[str, typer.Option("--best", help="A task, or aggregate: the checkpoint best for it.")] = "aggregate",
+    step: Annotated[int | None, typer.Option("--step", help="The checkpoint of this step instead.", show_default=False)] = None,
+) -> None:
+    """Write the model of a checkpoint: the best for a task, the best over all of them, or that of a step."""
+    from trunkline.errors import UsageError, nearest
+    from trunkline.launch.outcome import model_of
+
+    if to.exists():
+        raise UsageError("something is there already. Name a new folder.", where=str(to))
+    found = [_state(path) for path in _committed(run)]
+    known = _best(run, found)
+    if step is None and best not in known:
+        raise UsageError(f"no best of '{best}' in this run. {nearest(best, list(known))}", where="--best")
+    wanted = known[best] if step is None else step
+    if wanted not in [row["step"] for row in found]:
+        whose = f"step {wanted}" if step is not None else f"step {wanted}, the best of '{best}',"
+        there = ", ".join(str(row["step"]) for row in found) or "none"
+        raise UsageError(f"{whose} has no checkpoint any more, found {there}. `train.keep_best: tasks` keeps each task's best.")
+    model_of(_folder(run), wanted, to)
+    data(f"model of step {wanted}: {to}")
+
+
+def _best(run: Path, found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What a step is the best of -> the step, as the newest checkpoint that verifies says."""
+    from trunkline import checkpoint
+    from trunkline.config import AGGREGATE
+
+    newest = next((row["name"] for row in found if not row["damage"]), None)
+    if newest is None:
+        return {}
+    said = json.loads((_folder(run).checkpoints / newest / checkpoint.STATE).read_bytes())
+    steps = {**said.get("best_tasks", {}), AGGREGATE: said.get("best", {"step": 0})}
+    return {name: int(steps[name]["step"]) for name in (AGGREGATE, *steps) if steps[name]["step"]}
 
 
 def _folder(run: Path) -> RunFolder:

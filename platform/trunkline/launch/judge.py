@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import torch
 
 from trunkline.batch import Verdict
 from trunkline.build.assemble import Assembly
+from trunkline.checkpoint import name_of
+from trunkline.config import AGGREGATE
 from trunkline.evaluate import baseline, evaluate, skill
 from trunkline.registry import METRICS
 
@@ -23,7 +25,8 @@ class Judge:
     """Measures every task on the first rows of its validation split; remembers the latest figures and the best step.
 
     gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved; best_tasks: the same
-    for each task, by its own skill. top, stale: the best score evaluated, and evaluations since that did not pass it.
+    for each task, by its own skill. score: of the latest evaluation, the mean skill by rank 0's figures, so that all ranks decide
+    alike. top, stale: the best score evaluated, and evaluations since that did not pass it.
     """
 
     def __init__(self, built: Assembly, *, rank: int, world: int, gather: Callable[[Any], list[Any]]) -> None:
@@ -32,7 +35,7 @@ class Judge:
         self.best_tasks: dict[str, dict[str, float]] = {}
         self.latest: dict[str, float] = {}
         self.verdicts: dict[str, Verdict] = {}
-        self.step = 0
+        self.step, self.score = 0, LOWEST
         self.top, self.stale = LOWEST, 0
 
     @functools.cached_property
@@ -65,9 +68,9 @@ class Judge:
         # Ranks add up in orders of their own; what samplers decide from must be equal to the last bit.
         self.verdicts = self.gather(verdicts)[0]
         self.latest, self.step = figures, step
-        # By rank 0's figures, as verdicts are.
-        score = sum(verdict.skill for verdict in self.verdicts.values()) / len(self.verdicts) if self.verdicts else LOWEST
-        self.top, self.stale = (score, 0) if score > self.top else (self.top, self.stale + 1)
+        skills = [verdict.skill for verdict in self.verdicts.values()]
+        self.score = sum(skills) / len(skills) if skills else LOWEST
+        self.top, self.stale = (self.score, 0) if self.score > self.top else (self.top, self.stale + 1)
         return figures
 
     def enough(self) -> bool:
@@ -76,13 +79,42 @@ class Judge:
         return patience is not None and self.stale >= patience
 
     def better(self) -> bool:
-        """Whether what was just evaluated is the best so far and the model is to be that one's."""
-        return self.built.recipe.train.restore_best and self.stale == 0
+        """Whether what was just evaluated is a best that the recipe asks for, and so is to be saved."""
+        settings = self.built.recipe.train
+        return (bool(settings.restore_best) or settings.keep_best == "tasks") and self.step in self.kept_with(self.step)
+
+    def chosen(self) -> int:
+        """The step whose model the recipe asks for; 0: the last one's."""
+        wanted = self.built.recipe.train.restore_best
+        if not wanted:
+            return 0
+        own = self.best if wanted in (True, AGGREGATE) else self.best_tasks.get(str(wanted), {"step": 0})
+        return int(own["step"])
+
+    def kept_with(self, step: int) -> set[int]:
+        """The steps whose checkpoints stay, whatever their age, once one of this step stands: at most one a task, and one."""
+        settings, own = self.built.recipe.train, self.best_tasks_with(step)
+        names = own if settings.keep_best == "tasks" else own.keys() & {settings.restore_best}
+        return {int(self.best_with(step)["step"]), *(int(own[name]["step"]) for name in names)}
+
+    def state_with(self, step: int) -> dict[str, Any]:
+        """What a checkpoint of this step says of how the run is doing: it points to the best ones, this one among them."""
+        best, own = self.best_with(step), self.best_tasks_with(step)
+        return {"best": best, "best_tasks": own, "patience": [self.top, self.stale], "keep": sorted(self.kept_with(step))}
+
+    def saved(self, step: int) -> None:
+        """A checkpoint of this step stands."""
+        self.best, self.best_tasks = self.best_with(step), self.best_tasks_with(step)
+
+    def load_state(self, state: Mapping[str, Any], lost: Collection[str] = ()) -> None:
+        """What `state_with` gave. lost: checkpoints that are damaged or gone, the best of nothing any more."""
+        self.best = state["best"] if name_of(state["best"]["step"]) not in lost else {"step": 0, "score": LOWEST}
+        self.best_tasks = {name: own for name, own in state.get("best_tasks", {}).items() if name_of(own["step"]) not in lost}
+        self.top, self.stale = state.get("patience", (LOWEST, 0))
 
     def best_with(self, step: int) -> dict[str, float]:
         """What `best` is once a checkpoint of this step stands: this one if it was just measured so."""
-        score = self.latest.get("eval/skill", LOWEST)
-        return {"step": step, "score": score} if self.step == step and score > self.best["score"] else self.best
+        return {"step": step, "score": self.score} if self.step == step and self.score > self.best["score"] else self.best
 
     def best_tasks_with(self, step: int) -> dict[str, dict[str, float]]:
         """What `best_tasks` is once a checkpoint of this step stands."""

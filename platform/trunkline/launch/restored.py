@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from trunkline import durable
-from trunkline.checkpoint import PassedOver
+from trunkline import checkpoint, durable
+from trunkline.checkpoint import PassedOver, Restored
 from trunkline.errors import IntegrityError
 
 Entries = Mapping[str, Mapping[str, Tensor]]
@@ -39,6 +39,21 @@ def check_any(found: object, passed: Sequence[PassedOver]) -> None:
         raise IntegrityError(
             f"none of {len(passed)} checkpoint(s) can be used: {reasons} Mend the storage and resume, or start a new run."
         )
+
+
+def lost_bests(root: Path, restored: Restored | None) -> dict[str, str]:
+    """Checkpoints that the restored one points to as best and that are damaged or gone, and why.
+
+    It may be older than what removed them, where a newer one did not verify.
+    """
+    found = {}
+    for step in set(restored.state.get("keep", [])) - {0, restored.step} if restored else ():
+        name = checkpoint.name_of(step)
+        try:
+            checkpoint.verify(root / name)
+        except IntegrityError as error:
+            found[name] = str(error)
+    return found
 
 
 def check_fit(entries: Entries, model: nn.Module) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble, model_config
 from trunkline.build.finetune import make_freezing
 from trunkline.build.memory import refused
-from trunkline.build.model import write_model
 from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged, OutOfMemory
-from trunkline.launch.judge import LOWEST, Judge
-from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows
+from trunkline.launch.judge import Judge
+from trunkline.launch.outcome import write_step
+from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows, lost_bests
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
@@ -93,12 +93,13 @@ class Worker:
         self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
         decay = self.recipe.train.ema
         self.average = None if decay is None else Average(self.engine, decay)
-        progress = self._restore(restored, entries)
+        lost = gather(lost_bests(self.folder.checkpoints, restored) if self.rank == 0 else {})[0]
+        progress = self._restore(restored, entries, lost)
         self.monitor = self._monitor(progress, resumed=progress.step > 0)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
-        for item in passed:
-            self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
+        for name, reason in {**{item.path.name: item.reason for item in passed}, **lost}.items():
+            self.monitor.event("checkpoint_passed_over", path=name, reason=reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=progress.step > 0, **facts)
         if self.engine.frozen:
@@ -187,16 +188,14 @@ class Worker:
             self.monitor.event("trained", step=step, **_counted(self.engine))
         return self.engine
 
-    def _restore(self, restored: checkpoint.Restored | None, entries: Entries) -> Progress:
+    def _restore(self, restored: checkpoint.Restored | None, entries: Entries, lost: Collection[str]) -> Progress:
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return Progress(spikes=Spikes(self.recipe.train.spike_sigma))
         if self.average is not None:
             self.average.load({name: entry["ema"] for name, entry in entries.items() if "ema" in entry})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
-        self.judge.best = restored.state["best"]
-        self.judge.best_tasks = restored.state.get("best_tasks", {})
-        self.judge.top, self.judge.stale = restored.state.get("patience", (LOWEST, 0))
+        self.judge.load_state(restored.state, lost)
         skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
         spikes = Spikes(self.recipe.train.spike_sigma)
         spikes.load_state(restored.state.get("spikes", {}))
@@ -231,10 +230,6 @@ class Worker:
     def _save(self, progress: Progress) -> bool:
         """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
         self.watchdog.alive(f"checkpoint of step {progress.step}")
-        best, best_tasks = self.judge.best_with(progress.step), self.judge.best_tasks_with(progress.step)
-        keep = {int(best["step"])}
-        if self.recipe.train.keep_best == "tasks":
-            keep |= {int(own["step"]) for own in best_tasks.values()}
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self._state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
@@ -245,10 +240,7 @@ class Worker:
             "spikes": progress.spikes.state(),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
-            "best": best,
-            "best_tasks": best_tasks,
-            "patience": [self.judge.top, self.judge.stale],
-            "keep": sorted(keep),
+            **self.judge.state_with(progress.step),
         }
         root, files = self.folder.checkpoints, self.built.documents
         try:
@@ -257,9 +249,9 @@ class Worker:
             stands = [kept.name for kept in checkpoint.committed(root)[:1]]
             self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
             return False
-        self.judge.best, self.judge.best_tasks = best, best_tasks
+        self.judge.saved(progress.step)
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, keep)
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, document["keep"])
             self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
         return True
 
@@ -286,23 +278,20 @@ class Worker:
         )
 
     def _finish(self, progress: Progress) -> None:
-        """The model folder from the last step's parameters, or the best's, then result.json: then the run is finished."""
+        """The model folder from the last step's parameters, or a best's, then result.json: then the run is finished."""
         self.watchdog.alive("writing the model")
         state, step = self._state(lambda _: self.rank == 0), progress.step
         if self.rank == 0:
-            if self.recipe.train.restore_best and 0 < self.judge.best["step"] < step:
-                step = int(self.judge.best["step"])
+            if 0 < self.judge.chosen() < step:
+                step = self.judge.chosen()
                 state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
-            rows = self.judge.table(self.folder.path, step)
-            parameters = {name: entry.get("ema", entry["param"]) for name, entry in state.items()}
             drawn = round(sum(own[0] for own in self.built.stream.state()["booked"].values()))
-            counted = {"steps": progress.step, "tokens": progress.tokens, "rows": drawn}
-            lineage = {"run_id": self.folder.run_id, **self.built.lineage, "trained": counted}
-            write_model(self.folder.model, self.built, parameters, rows, lineage=lineage)
-            result = {"schema_version": 1, "run_id": self.folder.run_id, "best": self.judge.best, "tasks": rows}
-            result["best_tasks"] = self.judge.best_tasks
+            trained = {"steps": progress.step, "tokens": progress.tokens, "rows": drawn}
+            rows = write_step(self.folder, self.built, self.judge, state, step, self.folder.model, trained)
+            bests = {"best": self.judge.best, "best_tasks": self.judge.best_tasks, "model_step": step}
             ended = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
-            durable.replace(self.folder.result, json.dumps({**result, **ended}, indent=1))
+            result = {"schema_version": 1, "run_id": self.folder.run_id, **bests, "tasks": rows, **ended}
+            durable.replace(self.folder.result, json.dumps(result, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
 

@@ -78,7 +78,8 @@ def baselines(path: Path, overrides: Sequence[str], *, in_process: bool, say: Sa
 
 def _alone(path: Path, overrides: Sequence[str], task: str, place: Path, in_process: bool, say: Say) -> Result:
     mine = [f"tasks={render_value([task])}", "sampling=uniform", "weighting=static", "single_task=false"]
-    return train(path, overrides=[*overrides, *mine], in_process=in_process, outputs=place, say=say)
+    best = ["train.restore_best=true"] if load_recipe(path, overrides).train.restore_best else []  # it may name another task
+    return train(path, overrides=[*overrides, *mine, *best], in_process=in_process, outputs=place, say=say)
 
 
 def _done(run: RunFolder) -> Result:

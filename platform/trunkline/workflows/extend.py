@@ -30,6 +30,7 @@ from trunkline.workflows.judging import changes, check_promises, having, measura
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, check_follows, opened
 from trunkline.workflows.news import earlier_news
+from trunkline.workflows.stages import alone
 from trunkline.workflows.strategies import Plan, Settings, drawn_tasks, parsed, planned
 
 REPORT = "report.json"
@@ -158,7 +159,7 @@ def write_recipe(
 ) -> Path:
     """The job as a recipe file in `own`, its folder in the project. beside: another catalog."""
     stated = parent_recipe(folder, manifest)
-    train_ = dict(stated["train"])
+    train_ = alone(stated["train"], plan.tasks)
     train_["steps"] = job.steps or max(20, round(SHARE_OF_STEPS * int(train_["steps"])))
     described = dict(manifest["trunk"])
     if "pretrained" in described:

@@ -208,6 +208,7 @@ def _proxy(
         rows = json.loads(kept.result.read_text())["tasks"]
     else:
         sampling = f"sampling={render_value({'kind': 'explicit', 'rates': rates})}"
-        short = [f"train.steps={steps}", "train.evaluate_every=null", "train.save_every=null", "track={}", sampling]
+        short = [f"train.steps={steps}", *(f"train.{name}=null" for name in ("evaluate_every", "save_every", "patience"))]
+        short += ["train.restore_best=false", "track={}", sampling]
         rows = train(path, overrides=[*overrides, *short], in_process=in_process, outputs=place).tasks
     return {row["task"]: float(row["skill"]) for row in rows if row["skill"] is not None}

@@ -124,9 +124,16 @@ def composed(recipe: Recipe, stage: Stage, task: str | None, model: Path | None)
         data[section] = _over(data.get(section), stated)
     if task:
         data["tasks"] = [use for use in recipe_tasks(data) if use["task"] == task]
+        data["train"] = alone(data["train"], [task])
     if model is not None:
         data["start"] = {**(data.get("start") or {}), "model": str(model.resolve()), "moments": False, "others": False}
     return data
+
+
+def alone(train: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """`train:` for fewer tasks: a best that was to be another task's is that of all there are."""
+    named = train.get("restore_best")
+    return {**train, "restore_best": True} if isinstance(named, str) and named not in tasks else dict(train)
 
 
 def recipe_tasks(data: Mapping[str, Any]) -> list[dict[str, Any]]:
