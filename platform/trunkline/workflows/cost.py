@@ -17,8 +17,8 @@ COUNTED = ("steps", "tokens", "rows", "seconds")
 def cost(run: Path, model: Path, parent: Path) -> dict[str, Any]:
     """Steps, tokens, rows and seconds of this run, and under `before` their sums over the models it comes from.
 
-    Training all tasks together would cost what the first of them did at least. A figure is None where it is not known of the run, or
-    of none of those models. Seconds are between the first and the last event of each attempt, with
+    Training all tasks together would cost what the first of them did at least. A figure is None where it is not known of the run,
+    or of none of those models. Seconds are between the first and the last event of each attempt, with
     evaluation and saving.
     """
     own = _spent(read_manifest(model)["lineage"].get("trained"), [run])
