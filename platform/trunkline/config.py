@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from trunkline.document import reader, writer
 from trunkline.document.reader import Document, Route
@@ -172,26 +172,13 @@ class Finetune(Short, Strict):
     """
 
     kind: Literal["full", "heads", "bitfit", "lora", "fuse"] = "full"
-    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    rank: Annotated[int, Field(ge=0, le=4096)] = Field(default=8, description="0: no low-rank change, with a prompt")
     alpha: Positive = 16.0
+    prompt: int = Field(
+        default=0, ge=0, le=4096, description="with lora or fuse: vectors that a task's tokens read in each layer"
+    )
     fresh_layers: int = Field(default=0, ge=0, le=LARGEST, description="with full: top layers of the trunk that are drawn anew")
     mixout: float = Field(default=0.0, ge=0, lt=1, description="with full: share of weights put back to their start in each pass")
-
-
-class Rehearse(Strict):
-    """How many rows of each task that the model has learned from are drawn again; a number alone is `rows`."""
-
-    rows: Count
-    by: Literal["chance", "loss"] = Field(default="chance", description="loss: the more the model loses on a row, the likelier")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_number(cls, value: Any) -> Any:
-        return {"rows": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [{"type": "integer", "minimum": 1}, handler(core_schema)]}
 
 
 class Start(Short, Strict):
@@ -199,7 +186,8 @@ class Start(Short, Strict):
 
     model: str = Field(min_length=1, description="a model folder, relative to the recipe")
     moments: bool = Field(default=True, description="the optimizer's moments too, where the model's run still has them")
-    rehearse: Rehearse | None = Field(default=None, description="rows of each task the model has learned from; null: all")
+    rehearse: Count | None = Field(default=None, description="rows of each of the model's own tasks; null: all")
+    by: Literal["chance", "loss"] = Field(default="chance", description="loss: sooner rows that the model answers badly")
     anchor: float | None = Field(
         default=None, gt=0, le=1, description="share of the way back to where it started, each step, at the peak rate (L2-SP)"
     )
@@ -361,6 +349,9 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
     for name in ("fresh_layers", "mixout"):
         if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
             findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")
+    _check_prompt(recipe.finetune, findings)
+    if recipe.start is not None and recipe.start.by == "loss" and recipe.start.rehearse is None:
+        findings.add(("start", "by"), "says which rows are rehearsed. Give start.rehearse, how many of each task, such as 500.")
     optim = recipe.optim
     if optim.cooldown is not None and optim.schedule != "wsd":
         findings.add(("optim", "cooldown"), f"schedule '{optim.schedule}' has none. Leave it out, or take schedule wsd.")
@@ -374,6 +365,15 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
         if use.task in seen:
             findings.add(("tasks", index), f"task '{use.task}' is already tasks.{seen[use.task]}. Name a task once.")
         seen.setdefault(use.task, index)
+
+
+def _check_prompt(finetune: Finetune, findings: Findings) -> None:
+    if finetune.prompt and finetune.kind not in ("lora", "fuse"):
+        findings.add(("finetune", "prompt"), f"'{finetune.kind}' would not train one. Take kind lora, with rank 0 for it alone.")
+    if not finetune.rank and (finetune.kind == "fuse" or not finetune.prompt):
+        findings.add(
+            ("finetune", "rank"), "0 is nothing to train. Give a rank, such as 8, or kind lora and a prompt, or kind heads."
+        )
 
 
 def _override(document: Document, override: str) -> None:

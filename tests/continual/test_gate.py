@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.continual.gate import Change, compare, forgetting, promises
+from trunkline.continual.gate import compare, promises
 from trunkline.errors import ConfigError, UsageError
 from trunkline.metrics.base import Metric
 from trunkline.metrics.bootstrap import Measured, paired
@@ -122,9 +122,3 @@ def test_promises_go_to_the_first_that_fits() -> None:
 def test_a_promise_that_can_not_be_read_is_a_sentence(stated: str, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         promises(stated, ["mrpc", "cola"])
-
-
-def test_forgetting_by_hand() -> None:
-    changes = [Change("a", change=-2.0), Change("b", change=1.0), Change("c")]
-    assert forgetting(changes) == {"backward_transfer": -0.5, "forgetting": 1.0}
-    assert forgetting([]) == {"backward_transfer": None, "forgetting": None}

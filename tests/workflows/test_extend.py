@@ -173,6 +173,7 @@ def test_replay_keeps_the_promise_or_the_old_model_stays_current(project: Path, 
     report = json.loads(capsys.readouterr().out)
     assert hashes(Line(line).current) == hashes(Path(report["model"]))
     assert report["forgetting"] is not None and report["cost"]["steps"] == 6
+    assert all(report["cost"][f"{of}{what}"] > 0 for of in ("", "parent_") for what in ("rows", "tokens", "seconds"))
     # One trunk of the old and the new: halfway between them.
     both = [str(model_of(project)), report["model"]]
     assert main(["merge", *both, "--to", str(project / "merged")]) == 0

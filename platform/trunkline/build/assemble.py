@@ -14,11 +14,10 @@ import safetensors.torch
 import torch
 
 from trunkline.batch import Weighting
-from trunkline.build.finetune import hold_back, make_adapters, parent_manifest, renew
+from trunkline.build.finetune import hold_back, make_adapters, rehearsed, renew
 from trunkline.build.memory import fitted
 from trunkline.build.mixing import make_stream, make_weighting
 from trunkline.build.optimization import make_optimizer, make_passes
-from trunkline.build.rehearsal import rehearsed
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
 from trunkline.config import Recipe
@@ -97,13 +96,12 @@ def assemble(run: Path) -> Assembly:
     splits: dict[str, dict[str, str]] = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
-    manifest = parent_manifest(recipe) if recipe.start is not None else None
     tables = {}
     for name, loss in losses.items():
         host = hosts.get(name, name)
         table = replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
         riders = {host, *(guest for guest, own in hosts.items() if own == host)}
-        tables[name] = rehearsed(recipe, run, manifest, host, table, riders)
+        tables[name] = rehearsed(recipe, run, host, table, riders)
     judged = [
         Judged(
             name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
@@ -130,7 +128,7 @@ def assemble(run: Path) -> Assembly:
         told=prepared.get("trunk", {}),
         make_optimizer=make_optimizer(recipe),
         documents=documents(run),
-        lineage=lineage(recipe, cards, splits),
+        lineage=lineage(recipe, cards, splits, plain=not prepared.get("trunk")),
     )
 
 
@@ -177,17 +175,28 @@ def precision(asked: str) -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
 
 
-def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Where a model comes from: its parent (folder, run, hash of its manifest) or None, its data by content, its cards."""
+def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapping[str, str]], *, plain: bool) -> dict[str, Any]:
+    """Where a model comes from: its parent (folder, run, hash of its manifest) or None, its data by content, its cards.
+
+    began: the trunk and seed of the first of its line; None unless it is plain: with these the trunk is drawn again as it was.
+    """
     parent, aside = None, list[str]()
+    began: dict[str, Any] | None = {"trunk": recipe.trunk.model_dump(), "seed": recipe.seed} if plain else None
     if recipe.start is not None:
         folder = recipe.beside(recipe.start.model)
         manifest = (folder / "manifest.json").read_bytes()
         known = json.loads(manifest).get("lineage", {})
         aside = list(dict.fromkeys([*known.get("aside", ()), *recipe.start.aside]))
+        began = known.get("began")
         parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
     data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}
-    return {"parent": parent, "aside": aside, "cards": {name: card.fingerprint() for name, card in cards.items()}, "data": data}
+    return {
+        "parent": parent,
+        "began": began,
+        "aside": aside,
+        "cards": {name: card.fingerprint() for name, card in cards.items()},
+        "data": data,
+    }
 
 
 def documents(run: Path) -> dict[str, str]:

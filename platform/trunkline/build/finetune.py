@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trunkline.build.trunk import open_tokenizer, open_trunk
 from trunkline.config import Recipe
+from trunkline.data.packing import Table
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk
 from trunkline.models.lora import Adapters, LoRA
@@ -16,6 +21,8 @@ from trunkline.models.multitask import MultiTask
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
 from trunkline.training.freezing import Freezing, Rule, sections
+
+REHEARSED = "rehearsed.json"
 
 
 def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
@@ -87,21 +94,22 @@ def renewed(recipe: Recipe, model: MultiTask) -> set[str]:
 
 
 def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Adapters | None:
-    """Each task's own low-rank change of the trunk: with `finetune: lora` or `fuse`, and where the model it starts from has one.
+    """Each task's own change of the trunk: with `finetune: lora` or `fuse`, and where the model it starts from has one.
 
     Those that a task mixes come with it, whether their tasks are in the run or not. Raises ConfigError where that can not be.
     """
     known = _known(recipe)
     kind, where = recipe.finetune.kind, recipe.where("finetune")
-    if kind == "fuse" and not known:
+    ranked = tuple(name for name, lora in known.items() if lora.rank)
+    if kind == "fuse" and not ranked:
         raise ConfigError(
             "fuse mixes what the tasks of a trained model change in its trunk, and no task here has a LoRA. Give `start` a model "
             "whose tasks have one, or take lora.",
             where=where,
         )
-    wanted = _with_mixed({name: lora for name, lora in known.items() if name in cards or kind == "fuse"}, known)
+    wanted = _with_mixed({name: lora for name, lora in known.items() if name in cards or (kind == "fuse" and lora.rank)}, known)
     if kind not in ("lora", "fuse"):
-        return Adapters(trunk.adaptable, wanted) if wanted else None
+        return Adapters(trunk.adaptable, wanted, trunk.attentions) if wanted else None
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if guest is not None:
         raise ConfigError(
@@ -115,8 +123,13 @@ def make_adapters(recipe: Recipe, cards: Mapping[str, Card], trunk: Trunk) -> Ad
             "transformer, or heads.",
             where=where,
         )
-    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha, tuple(known) if kind == "fuse" else ())
-    return Adapters(trunk.adaptable, {**wanted, **{name: wanted.get(name, own) for name in cards}})
+    if recipe.finetune.prompt and not trunk.attentions:
+        raise ConfigError(
+            f"no layer of trunk '{recipe.trunk.kind}' is known to attend, where a prompt is read. Leave the prompt out.",
+            where=recipe.where("finetune", "prompt"),
+        )
+    own = LoRA(recipe.finetune.rank, recipe.finetune.alpha, ranked if kind == "fuse" else (), recipe.finetune.prompt)
+    return Adapters(trunk.adaptable, {**wanted, **{name: wanted.get(name, own) for name in cards}}, trunk.attentions)
 
 
 def _with_mixed(wanted: Mapping[str, LoRA], known: Mapping[str, LoRA]) -> dict[str, LoRA]:
@@ -130,6 +143,24 @@ def _with_mixed(wanted: Mapping[str, LoRA], known: Mapping[str, LoRA]) -> dict[s
 def loras(manifest: Mapping[str, Any]) -> dict[str, LoRA]:
     """The tasks of a model that have an adapter, and what it is made of."""
     return {name: LoRA(**about["lora"]) for name, about in manifest["tasks"].items() if "lora" in about}
+
+
+def rehearsed(recipe: Recipe, run: Path, task: str, table: Table, riders: Collection[str]) -> Table:
+    """The table of a task the model has learned from, with as many of its rows as the recipe rehearses, drawn once.
+
+    By chance, or as `rehearsal.choose` wrote down in the run's folder. riders: all tasks that learn from these rows, which stay
+    whole where one of them is new.
+    """
+    start = recipe.start
+    if start is None or start.rehearse is None or start.rehearse >= len(table.rows):
+        return table
+    manifest = parent_manifest(recipe)
+    if not {*manifest["tasks"], *manifest.get("lineage", {}).get("aside", ())}.issuperset(riders):
+        return table
+    chosen = json.loads((run / REHEARSED).read_text()) if start.by == "loss" else {}
+    chance = np.random.default_rng([recipe.seed, *task.encode()])
+    rows = np.array(chosen[task]) if task in chosen else np.sort(chance.permutation(len(table.rows))[: start.rehearse])
+    return replace(table, rows=table.rows.take(rows))
 
 
 def _known(recipe: Recipe) -> dict[str, LoRA]:

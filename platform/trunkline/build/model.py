@@ -5,7 +5,7 @@ model/
     trunk/                   the trunk's own layout with the tokenizer (a Transformer: AutoModel.from_pretrained loads it)
     heads/<task>/            head.safetensors, card.yaml; vocabulary/ where a task has a tokenizer for its targets;
                              adapter_model.safetensors and adapter_config.json (peft's) where it has a LoRA, fusion.safetensors
-                             where it mixes others' in;
+                             where it mixes others' in, prompt.safetensors where it has a prompt;
                              of a task that uses another's head the card alone
     README.md                what it is, for people
 """
@@ -42,7 +42,7 @@ from trunkline.tasks.plugin import load_plugin
 from trunkline.tasks.sharing import joined
 
 SCHEMA_VERSION = 1
-ADAPTER, FUSION = "adapter_model.safetensors", "fusion.safetensors"
+ADAPTER, FUSION, PROMPT = "adapter_model.safetensors", "fusion.safetensors", "prompt.safetensors"
 
 
 def write_model(
@@ -128,22 +128,25 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
 
 
 def _save_adapter(place: Path, adapters: Adapters, task: str) -> None:
-    (place / ADAPTER).write_bytes(safetensors.torch.save(adapters.saved(task)))
-    if mix := adapters.fusion(task):
-        (place / FUSION).write_bytes(safetensors.torch.save(mix))
-    (place / "adapter_config.json").write_text(json.dumps(adapters.configuration(task), indent=1), encoding="utf-8")
+    made = {ADAPTER: adapters.saved(task), FUSION: adapters.fusion(task), PROMPT: adapters.prompt(task)}
+    for name, tensors in made.items():
+        if tensors:
+            (place / name).write_bytes(safetensors.torch.save(tensors))
+    if made[ADAPTER]:
+        (place / "adapter_config.json").write_text(json.dumps(adapters.configuration(task), indent=1), encoding="utf-8")
 
 
 def _open_adapters(folder: Path, trunk: Trunk, manifest: Mapping[str, Any]) -> Adapters | None:
     wanted = loras(manifest)
     if not wanted:
         return None
-    adapters = Adapters(trunk.adaptable, wanted)
+    adapters = Adapters(trunk.adaptable, wanted, trunk.attentions)
     for task, lora in wanted.items():
-        place = folder / "heads" / task
+        place, tensors = folder / "heads" / task, dict[str, Tensor]()
         try:
-            mix = safetensors.torch.load_file(place / FUSION) if lora.of else {}
-            adapters.open(task, {**safetensors.torch.load_file(place / ADAPTER), **mix})
+            for name, there in {ADAPTER: lora.rank, FUSION: lora.of, PROMPT: lora.prompt}.items():
+                tensors |= safetensors.torch.load_file(place / name) if there else {}
+            adapters.open(task, tensors)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise IntegrityError(f"the adapter does not fit the trunk: {error}.", where=str(place)) from error
     return adapters

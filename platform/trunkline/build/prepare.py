@@ -170,8 +170,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
         say(line)
     say(f"store: {sum(split.reused for split in stored)} of {len(stored)} splits reused, {sum(map(len, stored))} rows")
     if parent is not None and start is not None:
-        tables = {name: Table.of(own, encodings[name]) for name, own in rows.items()}
-        choose(recipe, run, parent.manifest, model, start, tables, losses, say)
+        choose(run, recipe, parent, cards, encodings, rows, say)
         write_start(run, start, parent)
     _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
 

@@ -1,98 +1,73 @@
-"""Which old rows a run draws again: by chance, or those on which the model it starts from loses most, with a better chance."""
+"""Which rows of a model's own tasks a run rehearses where it goes by loss: sooner those that the model answers badly."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
+from trunkline import durable
+from trunkline.build.finetune import REHEARSED
+from trunkline.build.start import Parent
 from trunkline.config import Recipe
-from trunkline.continual.expand import Entries
-from trunkline.data.packing import Table, evaluation_packs
-from trunkline.losses.base import Loss
-from trunkline.models.multitask import MultiTask
+from trunkline.data.encoding.base import Encoding
+from trunkline.data.packing import Table
+from trunkline.data.rows import Rows
+from trunkline.evaluate import Judged, everything
+from trunkline.metrics.tables import wrongness
 from trunkline.predict import TOKENS_PER_PASS
+from trunkline.tasks.card import Card
 
-ROWS = "rehearsed.json"  # in the run folder: task -> the rows drawn by loss
-LEAST = 0.001  # of the mean loss: no row is out of the draw
-
-
-def learned_before(manifest: Mapping[str, Any]) -> set[str]:
-    """The tasks a model was trained on: its own, and those beside them."""
-    return {*manifest["tasks"], *manifest.get("lineage", {}).get("aside", ())}
-
-
-def rehearsed(
-    recipe: Recipe, run: Path, manifest: Mapping[str, Any] | None, task: str, table: Table, riders: Collection[str]
-) -> Table:
-    """The table of a task the model has learned from, with as many of its rows as the recipe rehearses, drawn once.
-
-    manifest: of the model the run starts from. run: where `choose` wrote what it drew. riders: all tasks that learn from these
-    rows; they are left whole where one of them is new.
-    """
-    asked = recipe.start.rehearse if recipe.start is not None else None
-    if asked is None or manifest is None or asked.rows >= len(table.rows) or not learned_before(manifest).issuperset(riders):
-        return table
-    chosen = json.loads((run / ROWS).read_text()).get(task) if asked.by == "loss" else None
-    if chosen is None:
-        chance = np.random.default_rng([recipe.seed, *task.encode()])
-        chosen = np.sort(chance.permutation(len(table.rows))[: asked.rows])
-    return replace(table, rows=table.rows.take(np.asarray(chosen)))
+CANDIDATES = 10  # rows the model is asked about for each one that is rehearsed
+LEAST = 1e-3  # so that no row is out of reach
 
 
 def choose(
-    recipe: Recipe,
     run: Path,
-    manifest: Mapping[str, Any],
-    model: MultiTask,
-    state: Entries,
-    tables: Mapping[str, Table],
-    losses: Mapping[str, Loss],
+    recipe: Recipe,
+    parent: Parent,
+    cards: Mapping[str, Card],
+    encodings: Mapping[str, Encoding],
+    rows: Mapping[str, Rows],
     say: Callable[[str], None],
 ) -> None:
-    """Writes the rows that are rehearsed by loss; nothing where the recipe asks for none. The model takes over `state`."""
-    asked = recipe.start.rehearse if recipe.start is not None else None
-    if asked is None or asked.by != "loss":
-        return
-    for name, parameter in model.named_parameters():
-        parameter.data.copy_(state[name]["param"])
-    found: dict[str, list[int]] = {}
-    for name, table in tables.items():
-        if name not in learned_before(manifest) or asked.rows >= len(table.rows):
-            continue
-        if losses[name].group > 1:
-            say(f"warning: the loss of {name} compares rows, so the rows rehearsed are drawn by chance")
-            continue
-        chance = np.random.default_rng([recipe.seed, *name.encode()])
-        found[name] = drawn(row_losses(model, name, table, losses[name]), asked.rows, chance).tolist()
-        say(f"rehearsing {asked.rows} of {len(table.rows)} rows of {name}, by their loss")
-    (run / ROWS).write_text(json.dumps(found))
+    """Writes down the numbers of the rows that are rehearsed of each of the model's tasks, for all ranks and attempts.
 
-
-def row_losses(model: MultiTask, task: str, table: Table, loss: Loss) -> np.ndarray:
-    """The mean loss of each row's targets under the model, float64 [n]; rows without a label take the mean of the others."""
-    found = np.full(len(table.rows), np.nan)
-    model.eval()
-    packs = evaluation_packs({task: table}, rank=0, world=1, tokens_per_pass=TOKENS_PER_PASS, chosen=table.learned)
-    with torch.no_grad():
-        for batch in packs:
-            part = batch.tasks[task]
-            values = loss(model(batch)[task], part.targets).double().numpy()
-            starts = np.cumsum(part.counts) - part.counts
-            found[part.row_ids] = np.add.reduceat(values, starts) / part.counts
-    return np.where(np.isnan(found), np.nanmean(found), found)
-
-
-def drawn(losses: np.ndarray, rows: int, chance: np.random.Generator) -> np.ndarray:
-    """As many rows, each once, in order: the next is a row with a chance in proportion to its loss, among those left.
-
-    Source: Efraimidis & Spirakis, Information Processing Letters 97 (2006), algorithm A: the largest log(u) / weight.
+    A row is drawn, without replacement, at a rate in proportion to its loss under the model, of ten times as many rows drawn
+    by chance. Source: Schaul et al., arXiv:1511.05952, section 3.3 (proportional priority, alpha 1), once and not again in each
+    step; the order by Efraimidis & Spirakis, Information Processing Letters 97 (2006), algorithm A. A task whose rows have no
+    loss of their own, or whose labels have grown, is left to chance, which is told. rows: of each task that is drawn.
     """
-    weights = np.maximum(losses, max(LEAST * float(np.abs(losses).mean()), 1e-12))
-    keys = np.log(1 - chance.random(len(losses))) / weights
-    return np.sort(np.argsort(-keys, kind="stable")[:rows])
+    start = recipe.start
+    assert start is not None
+    if start.by != "loss" or start.rehearse is None:
+        return
+    chosen, grown = dict[str, list[int]](), parent.growths(cards)
+    for task in (task for task in rows if task in parent.manifest["tasks"] and start.rehearse < len(rows[task])):
+        chance = np.random.default_rng([recipe.seed, *task.encode()])
+        asked = np.sort(chance.permutation(len(rows[task]))[: CANDIDATES * start.rehearse])
+        losses = None if task in grown else losses_of(parent, task, encodings[task], rows[task].take(asked))
+        if losses is None:
+            say(f"{task}: rehearsed by chance, for its rows have no loss of their own, or labels that are new")
+        else:
+            chosen[task] = np.sort(asked[drawn(losses, chance)[: start.rehearse]]).tolist()
+    durable.replace(run / REHEARSED, json.dumps(chosen))
+
+
+def losses_of(parent: Parent, task: str, encoding: Encoding, rows: Rows) -> np.ndarray | None:
+    """The model's mean loss of each row [n], 0 for one without a label; None where its answers tell none."""
+    judged = Judged(task, Table.of(rows, encoding), encoding, {})
+    model = parent.model
+    measured = everything(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=model.device)
+    wrong = wrongness(measured.records) if len(measured.ids) else None
+    if wrong is None:
+        return None
+    sums, counts = (np.bincount(measured.ids, weights, len(rows)) for weights in (wrong, None))
+    return sums / np.maximum(counts, 1)
+
+
+def drawn(losses: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """All rows [n] in the order in which they are drawn without replacement, at rates in proportion to their losses."""
+    return np.argsort(chance.exponential(size=len(losses)) / np.maximum(losses, LEAST), kind="stable")

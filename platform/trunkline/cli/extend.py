@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from trunkline.workflows.extend import Extended
 
 Model = Annotated[Path, typer.Argument(help="A model folder, or a line of models (a folder with `current`).", show_default=False)]
-Rehearsed = Annotated[
-    Literal["chance", "loss"], typer.Option("--by", help="Which rows --rehearse keeps: loss, likelier the more it loses on them.")
-]
+TRANSFER = ("backward_transfer", "forward_transfer", "forgetting")
 HEAD = ("task", "metric", "rows", "before", "after", "change", "95 %", "promised", "")
 
 
@@ -39,8 +37,9 @@ def extend(
         float, typer.Option("--share", help="replay: share of rows drawn from old tasks.", min=0.01, max=0.99)
     ] = 0.3,
     rehearse: Annotated[int | None, typer.Option("--rehearse", help="replay: rows kept of each old task.", min=1)] = None,
-    by: Rehearsed = "chance",
+    hard: Annotated[bool, typer.Option("--hard", help="replay: sooner rows that the model answers badly.")] = False,
     rank: Annotated[int, typer.Option("--rank", help="isolate, fuse: rank of the LoRA; 0 is the head alone.", min=0)] = 8,
+    prompt: Annotated[int, typer.Option("--prompt", help="isolate, fuse: vectors of a prompt; 0 for none.", min=0)] = 0,
     anchor: Annotated[float, typer.Option("--anchor", help="anchor: share of the way back, each step.", min=0, max=1)] = 0.01,
     fisher: Annotated[int | None, typer.Option("--fisher", help="anchor: rows per old task for EWC.", min=1)] = None,
     split: Annotated[str, typer.Option("--split", help="The rows old tasks are judged on.")] = "validation",
@@ -55,7 +54,7 @@ def extend(
     from trunkline.workflows.extend import extend as run
     from trunkline.workflows.strategies import Settings
 
-    settings = Settings(share, rehearse, rank, anchor, fisher, by=by)
+    settings = Settings(share, rehearse, rank, anchor, fisher, prompt, "loss" if hard else "chance")
     job = Job(model, task, strategy, protect, settings, steps, override or (), catalog, outputs, line, in_process, split=split)
     show(run(job, note, show=not as_json), as_json)
 
@@ -74,7 +73,7 @@ def refresh(
     ] = None,
     share: Annotated[float, typer.Option("--share", help="Share of rows drawn from old rows.", min=0.01, max=0.99)] = 0.5,
     rehearse: Annotated[int | None, typer.Option("--rehearse", help="Rows kept of each task.", min=1)] = None,
-    by: Rehearsed = "chance",
+    hard: Annotated[bool, typer.Option("--hard", help="Sooner rows that the model answers badly.")] = False,
     line: Annotated[Path | None, typer.Option("--line", help="The line where the new model becomes current.")] = None,
     catalog: Annotated[Path | None, typer.Option("--catalog", help="The folder of cards.", show_default=False)] = None,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="Where run folders go.", show_default=False)] = None,
@@ -86,14 +85,13 @@ def refresh(
     from trunkline.workflows.refresh import refresh as run
     from trunkline.workflows.strategies import Settings
 
-    settings = Settings(share, rehearse, by=by)
+    settings = Settings(share, rehearse, by="loss" if hard else "chance")
     job = Job(model, (), "replay", protect, settings, steps, override or (), catalog, outputs, line, in_process)
     show(run(job, task, rows, note, show=not as_json), as_json)
 
 
 def show(done: Extended, as_json: bool) -> None:
     """The report, and exit code 9 if a promise was broken."""
-    from trunkline.workflows.cost import told
     from trunkline.workflows.extend import rows_of_changes
 
     report = done.report
@@ -103,8 +101,9 @@ def show(done: Extended, as_json: bool) -> None:
         table(HEAD, rows_of_changes(report["old"]))
         for row in report["new"]:
             data(f"new: {row['task']}  {row['metric']} {row['value']:.4f}, a constant guess {row['baseline']:.4f}")
-        if "cost" in report:
-            data(told(report["cost"]))
+        told = [f"{name.replace('_', ' ')} {report[name]:+.2f}" for name in TRANSFER if report.get(name) is not None]
+        if told:
+            data(f"{', '.join(told)} points")
         data(f"\nmodel: {done.model}\nreport: {done.run / 'report.json'}")
         if "current" in report:
             data(f"current: {report['current']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -88,15 +88,3 @@ def compare(
         low, high = sorted((up * found.low, up * found.high))
     verdict: Verdict = "not promised" if limit is None else "kept" if change >= limit else "broken"
     return Change(task, name, len(old.rows), found.other, found.value, change, low, high, limit, verdict)
-
-
-def forgetting(changes: Iterable[Change]) -> dict[str, float | None]:
-    """Over the old tasks: backward_transfer, the mean change; forgetting, the mean of what was lost; in points.
-
-    Source: Lopez-Paz & Ranzato, arXiv:1706.08840, section 2 (BWT), with what the last model scored as R[i, i]; Chaudhry et al.,
-    arXiv:1801.10112, section 3 (forgetting), never below 0.
-    """
-    known = [change.change for change in changes if change.change is not None]
-    if not known:
-        return {"backward_transfer": None, "forgetting": None}
-    return {"backward_transfer": float(np.mean(known)), "forgetting": float(np.mean([max(0.0, -change) for change in known]))}

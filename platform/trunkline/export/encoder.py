@@ -19,12 +19,17 @@ def plain_encoder(trunk: Trunk, adapters: Adapters | None, task: str | None) -> 
     """A copy of the trunk's encoder in its stock class, with stock attention, ready for `save_pretrained`.
 
     task: whose LoRA is merged, W + (alpha / r) B A; a task without one, and None, leave the trunk as it is. Raises ConfigError
-    for a trunk that is none of transformers'.
+    for a trunk that is none of transformers', and for a task with a prompt, which is no change of a weight.
     """
     if not isinstance(trunk, Transformer):
         raise ConfigError(
             f"the trunk is {type(trunk).__name__.lower()}, which other libraries have no class for. --format word2vec writes its "
             "vectors; `trunkline.load` opens all of it."
+        )
+    if adapters is not None and task in adapters.wanted and adapters.wanted[task].prompt:
+        raise ConfigError(
+            f"'{task}' reads a prompt in the trunk's attention, which other libraries do not know. `trunkline.load` opens all of "
+            "it; an exported task is trained without a prompt."
         )
     from transformers import AutoModel
 

@@ -25,12 +25,17 @@ def write_step(
     to: Path,
     trained: Mapping[str, int],
 ) -> list[dict[str, Any]]:
-    """The model folder `to` from a step's parameters, or their moving average; its table. trained: steps and tokens it cost."""
+    """The model folder `to` from a step's parameters, or their moving average; its table. trained: as `spent` tells."""
     rows = judge.table(folder.path, step)
     parameters = {name: entry.get("ema", entry["param"]) for name, entry in entries.items()}
     lineage = {"run_id": folder.run_id, **built.lineage, "trained": trained}
     write_model(to, built, parameters, rows, lineage=lineage)
     return rows
+
+
+def spent(step: int, tokens: int, stream: Mapping[str, Any]) -> dict[str, int]:
+    """Steps, tokens and rows of all tasks up to a step. stream: its state there."""
+    return {"steps": step, "tokens": tokens, "rows": round(sum(own[0] for own in stream.get("booked", {}).values()))}
 
 
 def model_of(folder: RunFolder, step: int, to: Path) -> list[dict[str, Any]]:
@@ -39,4 +44,5 @@ def model_of(folder: RunFolder, step: int, to: Path) -> list[dict[str, Any]]:
     entries, built = by_name(restored.tensors), assemble(folder.path)
     check_fit(entries, built.model)
     judge = Judge(built, rank=0, world=1, gather=lambda value: [value])
-    return write_step(folder, built, judge, entries, step, to, {"steps": step, "tokens": int(restored.state["tokens"])})
+    trained = spent(step, int(restored.state["tokens"]), restored.state["stream"])
+    return write_step(folder, built, judge, entries, step, to, trained)

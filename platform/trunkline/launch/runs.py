@@ -9,7 +9,7 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,14 +194,3 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-
-def seconds_of(events: Iterable[Mapping[str, Any]]) -> float:
-    """Between the first and the last event of each attempt."""
-    total, began, last = 0.0, None, None
-    for event in events:
-        if event.get("event") == "training":
-            total += last - began if began is not None and last is not None else 0.0
-            began = event["time"]
-        last = event.get("time", last)
-    return total + (last - began if began is not None and last is not None else 0.0)

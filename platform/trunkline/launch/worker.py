@@ -21,7 +21,7 @@ from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged, OutOfMemory
 from trunkline.launch.judge import Judge
-from trunkline.launch.outcome import write_step
+from trunkline.launch.outcome import spent, write_step
 from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows, lost_bests
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
@@ -285,8 +285,7 @@ class Worker:
             if 0 < self.judge.chosen() < step:
                 step = self.judge.chosen()
                 state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
-            drawn = round(sum(own[0] for own in self.built.stream.state()["booked"].values()))
-            trained = {"steps": progress.step, "tokens": progress.tokens, "rows": drawn}
+            trained = spent(progress.step, progress.tokens, self.built.stream.state())
             rows = write_step(self.folder, self.built, self.judge, state, step, self.folder.model, trained)
             bests = {"best": self.judge.best, "best_tasks": self.judge.best_tasks, "model_step": step}
             ended = {"steps": progress.step, "skipped_steps": progress.skipped.steps}

@@ -7,6 +7,7 @@ keys already, so the order in which a call meets the tokens says nothing).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +48,15 @@ class Plan:
     """How attention runs on one pack; made once per pass, used by every layer.
 
     groups (CPU) or packed (CUDA): the calls. gather [M]: the tokens of all groups laid end to end, repeats included, M >= N.
-    scatter [N] finds each token in the calls' outputs laid end to end, None if in place.
+    scatter [N] finds each token in the calls' outputs laid end to end, None if in place. beside: adds to what was attended to,
+    given the queries (both [N, H, d]) and the scale of the scores; None adds nothing.
     """
 
     groups: list[Group]
     packed: list[Packed]
     scatter: Tensor | None
     gather: Tensor | None = None
+    beside: Callable[[Tensor, Tensor, float], Tensor] | None = None
 
     @classmethod
     def of(cls, row_starts: Tensor, row_lengths: np.ndarray, sight: np.ndarray | None = None) -> Plan:
@@ -124,11 +127,16 @@ def attend(
     assert not settings.get("dropout"), "attention dropout is not in the packed kernels"
     scaling, window = settings.get("scaling"), settings.get("sliding_window")
     qkv = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]  # [N, H, d]
-    if plan.groups:
-        return _grouped_rows(qkv, plan, scaling, window).unsqueeze(0), None
+    found = _grouped_rows(qkv, plan, scaling, window) if plan.groups else _packed_rows(qkv, plan, scaling, window)
+    if plan.beside is not None:
+        found = plan.beside(found, qkv[0], qkv[0].shape[-1] ** -0.5 if scaling is None else scaling)
+    return found.unsqueeze(0), None
+
+
+def _packed_rows(qkv: list[Tensor], plan: Plan, scaling: float | None, window: int | None) -> Tensor:
     parts = [_varlen(qkv, call, scaling, window) for call in plan.packed]
     whole = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return (whole if plan.scatter is None else whole[plan.scatter]).unsqueeze(0), None
+    return whole if plan.scatter is None else whole[plan.scatter]
 
 
 def _grouped_rows(qkv: list[Tensor], plan: Plan, scaling: float | None, window: int | None) -> Tensor:

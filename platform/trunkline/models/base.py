@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from trunkline.batch import Batch
+from trunkline.models.prompt import Site
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Trunk(nn.Module):
     @property
     def adaptable(self) -> dict[str, nn.Linear]:
         """Name -> linear layer of its blocks that runs on the pack's tokens [.., N, d], N alone; none if it knows no such."""
+        return {}
+
+    @property
+    def attentions(self) -> dict[str, Site]:
+        """Name -> module of its blocks that attends by `models.attention`; none if it knows no such."""
         return {}
 
     @property

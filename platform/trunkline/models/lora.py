@@ -1,4 +1,4 @@
-"""LoRA: a low-rank change of the trunk's linear layers, each task's own, on that task's slice of the pack; and its fusion."""
+"""What tasks change in a trunk, each on its own slice of the pack: LoRA, a low-rank change of its layers, its fusion; prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.batch import Batch
+from trunkline.models.prompt import Prompt, Site
 
 PREFIX = "base_model.model."  # peft's, before the module's own name
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """What an adapter is made of. rank: r >= 1. alpha: the change is scaled by alpha / r. of: tasks whose changes it mixes in."""
+    """What an adapter is made of. rank: r, 0 for no low-rank change. alpha: the change is scaled by alpha / r. of: tasks whose
+    changes it mixes in. prompt: vectors of its prompt, 0 for none."""
 
     rank: int = 8
     alpha: float = 16.0
     of: Sequence[str] = ()
+    prompt: int = 0
 
 
 class Pair(nn.Module):
@@ -73,41 +76,53 @@ class Adapters(nn.ModuleDict):
     """Tasks' changes of a trunk: y = W x + (alpha / r) B A x on the tokens of the task, W x bit for bit on all others.
 
     Source: Hu et al., arXiv:2106.09685, section 4.1; A is drawn as a linear layer's weight is, as in their code and peft.
-    sites: name -> linear layer that is run on the pack's tokens [.., N, in]. wanted: task -> its LoRA. The layers stay in place
-    and keep their names: what is added is added by a hook. Every adapter of the pack's tasks runs in every micro-batch, in the
-    pack's order, dummies included.
+    sites: name -> linear layer that is run on the pack's tokens [.., N, in]. wanted: task -> its LoRA. attentions: name -> module
+    in which the tokens of a task with a prompt read it (see `Prompt`). The layers stay in place and keep their names: what is
+    added is added by a hook. Every adapter of the pack's tasks runs in every micro-batch, in the pack's order, dummies included.
     """
 
-    def __init__(self, sites: Mapping[str, nn.Linear], wanted: Mapping[str, LoRA]) -> None:
-        super().__init__(
-            {
-                _key(task): nn.ModuleDict({_flat(s): (Blend if lora.of else Pair)(own, lora.rank) for s, own in sites.items()})
-                for task, lora in wanted.items()
-            }
-        )
+    def __init__(
+        self, sites: Mapping[str, nn.Linear], wanted: Mapping[str, LoRA], attentions: Mapping[str, Site] | None = None
+    ) -> None:
+        attentions = attentions or {}
+        super().__init__({_key(task): nn.ModuleDict(_parts(lora, sites, attentions)) for task, lora in wanted.items()})
         self.wanted = dict(wanted)
         self._spans: list[tuple[str, slice]] = []
         for site, linear in sites.items():
             linear.register_forward_hook(functools.partial(self._changed, _flat(site)))
+        for name, attention in attentions.items():
+            attention.module.register_forward_pre_hook(functools.partial(self._prompting, _flat(name)), with_kwargs=True)
 
     @contextlib.contextmanager
     def over(self, batch: Batch) -> Iterator[None]:
         """While the trunk reads this pack, its tasks' adapters are on."""
-        self._spans = [(task, part.tokens) for task, part in batch.tasks.items() if task in self.wanted]
+        spans = [(task, part.tokens) for task, part in batch.tasks.items() if task in self.wanted]
+        self._spans = sorted(spans, key=lambda own: own[1].start)
         try:
             yield
         finally:
             self._spans = []
 
     def _changed(self, site: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        if not self._spans:
+        changed = [(task, span) for task, span in self._spans if self.wanted[task].rank]
+        if not changed:
             return None
         read, flat = inputs[0].flatten(0, -2), output.flatten(0, -2)
-        pieces, done = [], 0
-        for task, span in sorted(self._spans, key=lambda pair: pair[1].start):
-            pieces += [flat[done : span.start], flat[span] + self._change(task, site, read[span], flat[span])]
-            done = span.stop
-        return torch.cat([*pieces, flat[done:]]).view_as(output)
+        added = _added(flat, [(span, self._change(task, site, read[span], flat[span])) for task, span in changed])
+        return added.view_as(output)
+
+    def _prompting(
+        self, site: str, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Hands the prompts of the pack's tasks to attention, which alone knows the queries."""
+        prompted = [(task, span) for task, span in self._spans if self.wanted[task].prompt]
+        if not prompted:
+            return None
+
+        def beside(found: Tensor, query: Tensor, scale: float) -> Tensor:
+            return _added(found, [(span, self.of(task)[site](query[span], scale)) for task, span in prompted])
+
+        return inputs, {**named, "plan": replace(named["plan"], beside=beside)}
 
     def _change(self, task: str, site: str, x: Tensor, output: Tensor) -> Tensor:
         """What a task adds to a layer's output [n, out]."""
@@ -126,12 +141,12 @@ class Adapters(nn.ModuleDict):
         """A task's tensors by the names that peft gives them."""
         return {
             f"{PREFIX}{_dotted(site)}.{which}.weight": getattr(pair, which).detach().contiguous()
-            for site, pair in self.of(task).items()
+            for site, pair in self._pairs(task).items()
             for which in ("lora_A", "lora_B")
         }
 
     def open(self, task: str, tensors: Mapping[str, Tensor]) -> None:
-        """Takes what `saved` and `fusion` gave. Raises RuntimeError where names or shapes are others."""
+        """Takes what `saved`, `fusion` and `prompt` gave. Raises RuntimeError where names or shapes are others."""
         found = {name.removeprefix(PREFIX).removesuffix(".weight"): tensor for name, tensor in tensors.items()}
         self.of(task).load_state_dict(
             {f"{_flat(name.rpartition('.')[0])}.{name.rpartition('.')[2]}": tensor for name, tensor in found.items()}
@@ -141,10 +156,22 @@ class Adapters(nn.ModuleDict):
         """What a task's mix has beside its adapter, by site; nothing for one that mixes nothing."""
         return {
             f"{_dotted(site)}.{name}": value.detach().contiguous()
-            for site, pair in self.of(task).items()
+            for site, pair in self._pairs(task).items()
             for name, value in pair.named_parameters()
             if not name.startswith("lora_")
         }
+
+    def prompt(self, task: str) -> dict[str, Tensor]:
+        """The keys and values [H, P, d] of a task's prompt, by the module that attends; nothing for a task without one."""
+        return {
+            f"{_dotted(site)}.{name}": value.detach().contiguous()
+            for site, part in self.of(task).items()
+            if isinstance(part, Prompt)
+            for name, value in part.named_parameters()
+        }
+
+    def _pairs(self, task: str) -> dict[str, Pair]:
+        return {site: part for site, part in self.of(task).items() if isinstance(part, Pair)}
 
     def configuration(self, task: str) -> dict[str, Any]:
         """peft's adapter_config.json of a task."""
@@ -158,9 +185,25 @@ class Adapters(nn.ModuleDict):
             "bias": "none",
             "fan_in_fan_out": False,
             "inference_mode": True,
-            "target_modules": [_dotted(site) for site in self.of(task)],
+            "target_modules": [_dotted(site) for site in self._pairs(task)],
             "task_type": None,
         }
+
+
+def _parts(lora: LoRA, sites: Mapping[str, nn.Linear], attentions: Mapping[str, Site]) -> dict[str, nn.Module]:
+    make = Blend if lora.of else Pair
+    changes: dict[str, nn.Module] = {_flat(name): make(own, lora.rank) for name, own in sites.items()} if lora.rank else {}
+    prompts = {_flat(name): Prompt(own, lora.prompt) for name, own in attentions.items()} if lora.prompt else {}
+    return {**changes, **prompts}
+
+
+def _added(flat: Tensor, changes: Sequence[tuple[slice, Tensor]]) -> Tensor:
+    """flat [N, ...] with a change [n, ...] added to each span of tokens, in order; all others bit for bit."""
+    pieces, done = [], 0
+    for span, change in changes:
+        pieces += [flat[done : span.start], flat[span] + change.to(flat.dtype)]
+        done = span.stop
+    return torch.cat([*pieces, flat[done:]])
 
 
 def _key(task: str) -> str:

@@ -16,6 +16,7 @@ from trunkline.models import attention
 from trunkline.models.base import Primed, Trunk, Words
 from trunkline.models.embeddings import INITS, Settings
 from trunkline.models.places import PACKAGE, located
+from trunkline.models.prompt import Site
 from trunkline.registry import TRUNKS
 
 
@@ -119,6 +120,14 @@ class Transformer(Trunk):
         inside = {id(part) for layer in self.blocks for part in layer.modules()}
         linear = {name: part for name, part in self.encoder.named_modules() if isinstance(part, nn.Linear) and id(part) in inside}
         return linear if self.packed else {}
+
+    @property
+    def attentions(self) -> dict[str, Site]:
+        named = {name: part for name, part in self.encoder.named_modules() if hasattr(part, "is_causal")} if self.packed else {}
+        heads = self.encoder.config.num_attention_heads
+        return {
+            name: Site(part, heads, getattr(part, "attention_head_size", None) or part.head_dim) for name, part in named.items()
+        }
 
     @property
     def probes(self) -> list[nn.Linear]:

@@ -65,3 +65,14 @@ def records(path: Path) -> Iterable[Mapping[str, Any]]:
             continue
         if isinstance(record, dict):
             yield record
+
+
+def seconds(events: Iterable[Mapping[str, Any]]) -> float:
+    """In training, by an events.jsonl: between the first and the last event of each attempt."""
+    total, began, last = 0.0, None, None
+    for event in events:
+        if event.get("event") == "training":
+            total += last - began if began is not None and last is not None else 0.0
+            began = event["time"]
+        last = event.get("time", last)
+    return total + (last - began if began is not None and last is not None else 0.0)

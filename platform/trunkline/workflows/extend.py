@@ -15,7 +15,8 @@ from trunkline.build.evaluation import evaluate_model
 from trunkline.build.model import read_manifest
 from trunkline.build.start import compared
 from trunkline.config import load_recipe
-from trunkline.continual.gate import Change, forgetting, promises
+from trunkline.continual.gate import Change, promises
+from trunkline.continual.transfer import transfer
 from trunkline.document import reader, writer
 from trunkline.errors import ConfigError, IntegrityError, Problems, TrunklineError, UsageError
 from trunkline.launch.local import Result, train
@@ -26,14 +27,15 @@ from trunkline.tasks.plugin import load_plugin
 from trunkline.workflows.contents import contents
 from trunkline.workflows.cost import cost
 from trunkline.workflows.earlier import called, measured, rehearsing
+from trunkline.workflows.forward import forward
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
 from trunkline.workflows.line import Line, check_follows, opened
 from trunkline.workflows.news import earlier_news
 from trunkline.workflows.stages import alone
 from trunkline.workflows.strategies import Plan, Settings, drawn_tasks, parsed, planned
+from trunkline.workflows.surgery import REPORT
 
-REPORT = "report.json"
 PROTECT = "*:-1.0"
 TREATED = ("trained", "dropout", "word_dropout", "max_norm")  # of `trunk.embeddings`; the others are how a table begins
 SHARE_OF_STEPS = 0.15  # of the parent's steps, where none are stated
@@ -242,6 +244,7 @@ def judged(
     found = changes(parent, result.model, place, limits, old, job.split, say)
     fresh = having(job.tasks, Catalog([place]), job.split)
     new = evaluate_model(result.model, tasks=fresh, split=job.split, catalog=place, say=say) if fresh else []
+    ahead = forward(parent, result.model, fresh, place, job.split, say)
     broken = [change.task for change in (*found, *beside) if change.verdict == "broken"]
     report = {
         "schema_version": 1,
@@ -252,8 +255,9 @@ def judged(
         "split": job.split,
         "old": [change.told() for change in (*found, *beside)],
         "new": new,
-        **forgetting(found),
-        "cost": cost(result.run, result.model, parent),
+        "forward": ahead,
+        **transfer([{"old": [change.told() for change in found], "forward": ahead}], [*old, *fresh]),
+        "cost": cost(result.model, parent),
         "judged_s": time.perf_counter() - began,
         "kept": not broken,
         "broken": broken,
@@ -261,13 +265,15 @@ def judged(
         **(more or {}),
     }
     durable.crash_point("extend.before_report")
-    durable.replace(result.run / REPORT, json.dumps(report, indent=1))
+    told = json.dumps(report, indent=1)
+    durable.replace(result.run / REPORT, told)
     durable.crash_point("extend.before_promotion")
     if line is not None:
         if not line.exists:
             line.promote(parent, "first")
-        check_follows(line, parent, [result.run.name])
-        report["current"] = str(line.current if broken else line.promote(result.model, result.run.name))
+        if not broken:
+            check_follows(line, parent, [result.run.name])
+        report["current"] = str(line.current if broken else line.promote(result.model, result.run.name, told))
     return Extended(result.run, result.model, not broken, report)
 
 

@@ -3,6 +3,7 @@
 models/main/
     current                  a link to the version in use; `trunkline predict models/main/current`
     versions/0003-<run id>/  model folders, never changed
+    reports/                 what was found when each was judged, also of versions that are gone
     line.json                what became current when, newest last
 """
 
@@ -21,7 +22,7 @@ from trunkline import durable
 from trunkline.build.model import read_manifest
 from trunkline.errors import ConfigError, IntegrityError
 
-CURRENT, VERSIONS, HISTORY = "current", "versions", "line.json"
+CURRENT, VERSIONS, HISTORY, REPORTS = "current", "versions", "line.json", "reports"
 KEEP = 5
 
 
@@ -50,8 +51,10 @@ class Line:
         found = (path for path in (self.folder / VERSIONS).glob("[0-9]*") if path.name in known)
         return sorted(path for path in found if (path / "manifest.json").is_file())
 
-    def promote(self, model: Path, name: str) -> Path:
+    def promote(self, model: Path, name: str, report: str | None = None) -> Path:
         """Copies the model (verified before and after) and makes it current in one step; older ones beyond `keep` go.
+
+        report: what was found when it was judged.
 
         Killed anywhere, the line has its old current model or the new one, whole. A model that is current already stays so.
         """
@@ -67,6 +70,9 @@ class Line:
         shutil.copytree(model, temporary)
         for path in sorted(temporary.rglob("*"), reverse=True):
             durable.sync(path)
+        if report is not None:
+            (self.folder / REPORTS).mkdir(exist_ok=True)
+            durable.replace(self.folder / REPORTS / f"{final.name}.json", report)
         durable.crash_point("line.before_rename")
         durable.sync(temporary)
         os.rename(temporary, final)

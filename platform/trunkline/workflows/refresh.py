@@ -86,6 +86,6 @@ def _checked(
 
 def _plan(news: News, old: Sequence[str], job: Job, drawn: Mapping[str, Sequence[str]]) -> Plan:
     rates = shares(old, [news.name], job.settings.share, drawn)
-    start: dict[str, Any] = {"rehearse": job.settings.rehearsal(), "aside": [news.name]}
+    start: dict[str, Any] = {"rehearse": job.settings.rehearse, "by": job.settings.by, "aside": [news.name]}
     changes = {"finetune": "full", "freeze": [], "weighting": "static", "sampling": {"kind": "explicit", "rates": rates}}
     return Plan([*old, news.name], changes, start)

@@ -9,10 +9,10 @@ from typing import Any
 
 from trunkline import durable
 from trunkline.errors import ConfigError, DataError, IntegrityError, nearest
-from trunkline.launch.runs import RunFolder, all_runs, seconds_of
+from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.report.facts import Facts
 from trunkline.report.page import render
-from trunkline.report.series import read_series, records
+from trunkline.report.series import read_series, records, seconds
 
 CHANGES = "report.json"  # what an extend found of the old tasks
 
@@ -77,7 +77,7 @@ def _run(run: RunFolder) -> Facts:
         run.finished,
         (done, planned),
         sum(bool(event.get("resumed")) for event in started),
-        seconds_of(events),
+        seconds(events),
         _changes(run.path / CHANGES),
         told,
     )

@@ -12,7 +12,7 @@ from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.workflows.lessons import Lessons
 
 STRATEGIES = {
-    "isolate": "trunk frozen; the new task has a head and a LoRA of its own, old answers stay bit for bit",
+    "isolate": "trunk frozen; the new task has a head and a LoRA (and a prompt) of its own, old answers stay bit for bit",
     "fuse": "as isolate, and the new task's LoRA is mixed with those of the old tasks (AdapterFusion)",
     "replay": "trunk trained on the new task and a share of old rows",
     "anchor": "trunk trained on the new task alone, pulled back to where it was (L2-SP, or EWC with --fisher)",
@@ -27,7 +27,7 @@ WARM_UP = 0.1  # share of the steps with the trunk still, so that a new head's f
 class Settings:
     """What a strategy may be told. share: of the rows drawn, those of old tasks. rehearse: old rows kept of each old task.
 
-    by: chance or loss, which of them.
+    by: chance or loss, how they are drawn. rank: of the LoRA that a new task has on a frozen trunk. prompt: vectors of its own.
     """
 
     share: float = 0.3
@@ -35,13 +35,8 @@ class Settings:
     rank: int = 8
     anchor: float = 0.01
     fisher: int | None = None
+    prompt: int = 0
     by: str = "chance"
-
-    def rehearsal(self) -> dict[str, Any] | None:
-        """As `start.rehearse` has it. Raises UsageError for rows by loss without a number of them."""
-        if self.rehearse is None and self.by != "chance":
-            raise UsageError("all old rows are rehearsed, so there are none to choose. Give --rehearse a number.", where="--by")
-        return None if self.rehearse is None else {"rows": self.rehearse, "by": self.by}
 
 
 @dataclass(frozen=True)
@@ -95,10 +90,11 @@ def planned(
     Raises UsageError where old rows are needed.
     """
     if "fuse" in strategies:
-        fused = {"finetune": {"kind": "fuse", "rank": max(given.rank, 1)}}
+        fused = {"finetune": {"kind": "fuse", "rank": max(given.rank, 1), "prompt": given.prompt}}
         return Plan(new, {**fused, "freeze": [], "weighting": "static", "sampling": "proportional"})
     if "isolate" in strategies:
-        changes: dict[str, Any] = {"finetune": {"kind": "lora", "rank": given.rank} if given.rank else "heads"}
+        own = {"kind": "lora", "rank": given.rank, "prompt": given.prompt}
+        changes: dict[str, Any] = {"finetune": own if given.rank or given.prompt else "heads"}
         return Plan(new, {**changes, "freeze": [], "weighting": "static", "sampling": "proportional"})
     warm: dict[str, Any] = {"freeze": [{"modules": "trunk", "until": WARM_UP}], "finetune": "full"}
     if any(name in strategies for name in ("replay", "full")) and not old:
@@ -114,7 +110,7 @@ def planned(
     rehearsed = [*(old if "replay" in strategies else ()), *(lessons.hosts if lessons else ())]
     tasks = [*(old if "replay" in strategies else ()), *new, *held]
     if "replay" in strategies:
-        start |= {"rehearse": given.rehearsal()}
+        start |= {"rehearse": given.rehearse, "by": given.by}
     if held:
         start |= {"aside": held}
         warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held if "replay" not in strategies]

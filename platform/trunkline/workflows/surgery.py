@@ -11,9 +11,11 @@ from typing import Any
 
 from trunkline import durable
 from trunkline.build.model import file_entry, read_manifest
+from trunkline.continual.transfer import transfer
 from trunkline.errors import ConfigError, nearest
+from trunkline.workflows.line import REPORTS
 
-TRUNK, HEADS = "trunk/", "heads/"
+TRUNK, HEADS, REPORT = "trunk/", "heads/", "report.json"
 
 
 def without(model: Path, tasks: Sequence[str], to: Path) -> Path:
@@ -82,8 +84,18 @@ def ancestors(model: Path) -> list[dict[str, Any]]:
     """The model and those it comes from, newest first; one that is not at its place any more is told by what its child knows.
 
     scores: what each task scored when the model was judged, by its headline metric; over all models the matrix R[i, j] of
-    Lopez-Paz & Ranzato, arXiv:1706.08840, section 2.
+    Lopez-Paz & Ranzato, arXiv:1706.08840, section 2. transfer: what `continual.transfer` makes of it, up to each model.
     """
+    found = _line(model)
+    whole = [entry for entry in found if not entry.get("gone")]
+    reports = [report_of(Path(entry["model"])) for entry in whole]
+    for place, entry in enumerate(whole):
+        known = [report for report in reversed(reports[place:]) if report is not None]
+        entry["transfer"] = transfer(known, entry["tasks"])
+    return found
+
+
+def _line(model: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     place: Path | None = model
     while place is not None and str(place) not in {entry["model"] for entry in found}:
@@ -122,15 +134,23 @@ def drawn(found: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"{'   ' * depth}   {len(entry['tasks'])} tasks in {entry['model']}")
         if entry["scores"]:
             lines.append(f"{'   ' * depth}   {', '.join(f'{task} {value:.4f}' for task, value in entry['scores'].items())}")
+        told = [f"{what.replace('_', ' ')} {value:+.2f}" for what, value in entry["transfer"].items() if value is not None]
+        lines += [f"{'   ' * depth}   {', '.join(told)} points"] if told else []
     return lines
 
 
+def report_of(model: Path) -> dict[str, Any] | None:
+    """What was found when the model was judged: beside it in its run, or in the line it became current in; None: a first."""
+    places = (model.parent / REPORT, model.parent.parent / REPORTS / f"{model.name}.json")
+    found = next((place for place in places if place.is_file()), None)
+    return None if found is None else dict(json.loads(found.read_text()))
+
+
 def _scores(model: Path, manifest: Mapping[str, Any]) -> dict[str, float]:
-    """By the report beside the model, which measured old tasks too; of a first model, by what its training ended with."""
-    report = model.parent / "report.json"
-    if not report.is_file():
+    """By the report on the model, which measured old tasks too; of a first model, by what its training ended with."""
+    found = report_of(model)
+    if found is None:
         return {row["task"]: row["value"] for row in manifest["results"] if row["value"] is not None}
-    found = json.loads(report.read_text())
     measured = {row["task"]: row["after"] for row in found["old"]} | {row["task"]: row["value"] for row in found["new"]}
     return {task: measured[task] for task in manifest["tasks"] if measured.get(task) is not None}
 
