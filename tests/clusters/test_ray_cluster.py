@@ -2,203 +2,206 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
+from ray_nodes import TOKEN, TwoNodes
 from small_project import write_project
 from trunkline.cli.app import main
+from trunkline.cluster import load_cluster
+from trunkline.clusters.ray_jobs import Api
+from trunkline.clusters.submit import submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-TOKEN = "0123456789abcdef" * 2
-PATIENCE_S = 400
-STEPS = 600
-# A busy machine takes its time; a node that is gone is missed all the same.
-PATIENT = {"RAY_health_check_timeout_ms": "20000", "RAY_health_check_failure_threshold": "3"}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
+PATIENCE_S = 2400
+STEPS = 160
+TRAIN = {"steps: 20": f"steps: {STEPS}", "save_every: 5": "save_every: 20", "evaluate_every: 10": "evaluate_every: 80"}
+SMALLER = {"tasks: [topic, score, tags, {task: answer, weight: 0.7}, words]": "tasks: [topic, {task: answer, weight: 0.7}]"}
+FILE = """\
+kind: ray
+address: {address}
+token_file: {folder}/token
+storage: {folder}/runs
+python: {python}
+placement: spread
+grace_s: 300
+timeout_s: 120
+"""
+# Stands where `python -m trunkline` would: takes the whole of a node for a moment.
+WAITER = """\
+#!{python}
+import os, time
+import ray
 
-AGENTS = ("runtime-env-agent-port", "metrics-export-port", "dashboard-agent-grpc-port", "dashboard-agent-listen-port")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Node:
-    """`ray start --block`, and all that it starts."""
-
-    def __init__(self, environment: dict[str, str], log: Path, *options: str) -> None:
-        program = str(Path(sys.executable).with_name("ray"))
-        words = [
-            program,
-            "start",
-            "--block",
-            "--num-cpus=2",
-            "--object-store-memory=100000000",
-            "--disable-usage-stats",
-            *options,
-        ]
-        with log.open("wb") as file:
-            self.process = subprocess.Popen(words, env=environment, stdout=file, stderr=file)
-
-    @classmethod
-    def up(cls, environment: dict[str, str], log: Path, *options: str) -> Node:
-        """A node that is ready; Ray gives up by itself where its start takes more than 30 s, as on a busy machine."""
-        for _ in range(6):
-            node = cls(environment, log, *options)
-            while node.process.poll() is None:
-                if "Ray runtime started" in log.read_text():
-                    return node
-                time.sleep(0.5)
-            node.kill()
-        raise AssertionError(log.read_text())
-
-    def kill(self) -> None:
-        try:
-            family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        for own in family:
-            try:
-                own.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(family, timeout=20)
+ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)
+ray.get(ray.remote(num_cpus=2)(time.sleep).remote(1))
+"""
+SUBMIT = ("submit", "recipes/small.yaml", "--cluster", "two", "--set", "workers.count=2")
 
 
-@pytest.fixture
-def nodes(tmp_path, monkeypatch):
-    """Head and second node, and the project whose cluster file names them."""
-    place = Path(tempfile.mkdtemp(prefix="tl-"))  # sockets have short paths
-    port, board = free_port(), free_port()
-    environment = {
-        **os.environ,
-        **PATIENT,
-        "HOME": str(place),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": TOKEN,
-        "PYTHONPATH": str(Path(__file__).parents[2] / "platform"),
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("RAY_ADDRESS", None)
-    (place / "token").write_text(TOKEN)
-    (place / "token").chmod(0o600)
-    where = (f"--port={port}", f"--dashboard-port={board}", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1")
-    head = Node.up(environment, place / "head.log", "--head", f"--temp-dir={place}/r", *where)
-    recipe = write_project(tmp_path / "project")
-    project = recipe.parents[1]
-    longer = recipe.read_text().replace("steps: 20", f"steps: {STEPS}").replace("save_every: 5", "save_every: 50")
-    recipe.write_text(longer.replace("evaluate_every: 10", "evaluate_every: 200").replace("log_every: 1", "log_every: 20"))
-    (project / "clusters").mkdir()
-    (project / "clusters" / "two.yaml").write_text(
-        f"kind: ray\naddress: http://127.0.0.1:{board}\ntoken_file: {place}/token\nstorage: {place}/runs\n"
-        f"python: {sys.executable}\nplacement: spread\ngrace_s: 100\n"
-    )
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("HOME", str(place))
-    second = None
-    try:
-        second = Node.up(environment, place / "second.log", f"--address=127.0.0.1:{port}")
-        yield head, second, project, place
-    finally:
-        for node in (second, head):
-            if node is not None:
-                node.kill()
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def wait(until, what: str, patience_s: float = PATIENCE_S):
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := until():
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"waited {patience_s} s for {what}")
-
-
-class Commands:
-    """The commands, their answers as JSON."""
-
-    def __init__(self, capsys) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *words: str, code: int = 0) -> str:
+def command(*words: str, code: int = 0) -> str:
+    """What a command prints."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         ended = main(list(words))
-        out, err = self.capsys.readouterr()
-        assert ended == code, f"{words}: {ended}\n{out}\n{err[-3000:]}"
-        return out
-
-    def json(self, *words: str, code: int = 0):
-        return json.loads(self(*words, "--json", code=code))
-
-    def state(self, job: str) -> str:
-        return self.json("status", job)["state"]
+    assert ended == code, f"{words}: {ended}\n{out.getvalue()}\n{err.getvalue()[-3000:]}"
+    return out.getvalue()
 
 
-def figures(place: Path, job: str) -> list[dict]:
-    return json.loads((place / "runs" / job / "result.json").read_text())["tasks"]
+def asked(*words: str, code: int = 0) -> Any:
+    return json.loads(command(*words, "--json", code=code))
 
 
-def events(place: Path, job: str, name: str) -> list[dict]:
-    file = place / "runs" / job / "events.jsonl"
-    found = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    return [event for event in found if event["event"] == name]
+def wait(until: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not until():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"
+        time.sleep(0.5)
 
 
-def test_a_job_runs_stops_resumes_and_survives_the_end_of_a_node(nodes, capsys):
-    _, second, project, place = nodes
-    run = Commands(capsys)
-    submit = ("submit", "recipes/small.yaml", "--cluster", "two", "--set", "workers.count=2")
+@dataclass
+class Place:
+    """The cluster, the project whose cluster file names it, and where its runs go."""
 
-    # One that nobody disturbs, followed to its end.
-    first = wait(lambda: attempt(run, submit), "the cluster to take a job")["id"]
-    run("logs", first, "--follow")
-    status = run.json("status", first)
+    nodes: TwoNodes
+    project: Path
+    runs: Path
+
+    def submitted(self) -> str:
+        return str(asked(*SUBMIT)["id"])
+
+    def events(self, job: str, name: str) -> list[dict[str, Any]]:
+        file = self.runs / job / "events.jsonl"
+        lines = file.read_text().splitlines() if file.is_file() else []
+        return [event for line in lines if (event := json.loads(line))["event"] == name]
+
+    def wait_for(self, job: str, name: str, count: int = 1) -> None:
+        """An event of the run; a job that ended without it is told with its log."""
+
+        def there() -> bool:
+            if len(self.events(job, name)) >= count:
+                return True
+            state = asked("status", job)["state"]
+            assert state in ("pending", "running"), f"{state} before '{name}':\n{command('logs', job)[-5000:]}"
+            return False
+
+        wait(there, f"'{name}' of {job}")
+
+    def wait_until_ended(self, job: str) -> str:
+        wait(lambda: asked("status", job)["state"] not in ("pending", "running"), f"the end of {job}")
+        return str(asked("status", job)["state"])
+
+    def figures(self, job: str) -> list[dict[str, Any]]:
+        return json.loads((self.runs / job / "result.json").read_text())["tasks"]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    folder = Path(tempfile.mkdtemp(prefix="tl-", dir="/tmp"))  # the paths of sockets are short
+    recipe = write_project(folder / "project")
+    text, project = recipe.read_text(), recipe.parents[1]
+    for before, after in {**TRAIN, **SMALLER}.items():
+        assert before in text
+        text = text.replace(before, after)
+    recipe.write_text(text)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("HOME", str(folder))
+        changed.chdir(project)
+        nodes = TwoNodes(folder)
+        try:
+            (project / "clusters").mkdir()
+            stated = FILE.format(address=nodes.address, folder=folder, python=sys.executable)
+            (project / "clusters" / "two.yaml").write_text(stated)
+            yield Place(nodes, project, folder / "runs")
+        finally:
+            nodes.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Place) -> str:
+    """A job on both nodes that was followed to its end."""
+    job = place.submitted()
+    command("logs", job, "--follow")
+    return job
+
+
+def test_a_job_that_was_followed_to_its_end_says_what_it_did(place: Place, undisturbed: str) -> None:
+    status = asked("status", undisturbed)
     assert (status["state"], status["step"], status["workers"], status["restarts"]) == ("finished", STEPS, 2, 0)
     assert any(name.startswith("eval/") for name in status["figures"])
-    assert "@trunkline" not in run("logs", first) and first in run("logs", first)
-    assert run.json("resume", first) | {"submitted": False, "was": "finished"} == run.json("resume", first)
-
-    # One whose second node dies: it goes on with the first alone, and ends the same.
-    doomed = run.json(*submit)["id"]
-    wait(lambda: events(place, doomed, "checkpoint"), "a checkpoint")
-    second.kill()
-    wait(lambda: run.state(doomed) in ("finished", "failed"), "the job to end without its node")
-    status = run.json("status", doomed)
-    assert status["state"] == "finished" and status["restarts"] >= 1, run("logs", doomed)
-    assert any(event["resumed"] and event["step"] > 0 for event in events(place, doomed, "training"))
-    assert figures(place, doomed) == figures(place, first)
-
-    # One that is stopped, twice, and resumed.
-    stopped = run.json(*submit)["id"]
-    wait(lambda: events(place, stopped, "checkpoint"), "a checkpoint")
-    assert run.json("stop", stopped)["asked"]
-    wait(lambda: run.state(stopped) == "stopped", "the job to stop")
-    assert not run.json("stop", stopped)["asked"]
-    assert run.json("resume", stopped)["attempt"] == 2
-    wait(lambda: run.state(stopped) in ("finished", "failed"), "the resumed job to end")
-    assert figures(place, stopped) == figures(place, first)
-    assert {row["id"]: row["state"] for row in run.json("jobs")} == dict.fromkeys((first, doomed, stopped), "finished")
-
-    # Without its token nobody gets in.
-    (place / "token").write_text("f" * 32)
-    assert "does not accept the token" in run("status", first, "--json", code=7)
-    kept = b"".join(path.read_bytes() for path in (project / ".trunkline" / "jobs").rglob("*") if path.is_file())
-    assert TOKEN.encode() not in kept
+    said = command("logs", undisturbed)
+    assert f"run {undisturbed}" in said and "@trunkline" not in said
+    assert all(f"--- rank {rank} of 2: process " in command("logs", undisturbed, "--rank", str(rank)) for rank in (0, 1))
+    assert asked("resume", undisturbed) | {"submitted": False, "was": "finished"} == asked("resume", undisturbed)
 
 
-def attempt(run: Commands, words: tuple[str, ...]):
-    """A job, once the cluster's agent is up to take one."""
-    ended = main([*words, "--json"])
-    out, _ = run.capsys.readouterr()
-    return json.loads(out) if ended == 0 else None
+def test_what_was_sent_holds_no_token_and_nobody_gets_in_without_one(place: Place, undisturbed: str) -> None:
+    kept = b"".join(path.read_bytes() for path in (place.project / ".trunkline" / "jobs").rglob("*") if path.is_file())
+    told = Api(load_cluster(place.project / "clusters" / "two.yaml")).get("/api/jobs/") or b""
+    assert undisturbed.encode() in kept and undisturbed.encode() in told
+    assert TOKEN.encode() not in kept and TOKEN.encode() not in told
+    token = place.nodes.folder / "token"
+    token.write_text("f" * 32)
+    try:
+        assert "does not accept the token" in command("status", undisturbed, "--json", code=7)
+    finally:
+        token.write_text(TOKEN)
+
+
+def test_twenty_jobs_at_once_wait_for_their_resources_and_all_end(place: Place) -> None:
+    program = place.nodes.folder / "waiter"
+    program.write_text(WAITER.format(python=sys.executable))
+    program.chmod(0o755)
+    clusters = place.project / "clusters"
+    stated = (clusters / "two.yaml").read_text().replace(f"python: {sys.executable}", f"python: {program}")
+    (clusters / "many.yaml").write_text(stated)
+
+    def sent(_: int) -> str:
+        recipe = Path("recipes/small.yaml")
+        return submit(recipe, "many", ["workers.count=2"], say=lambda _: None, skip_data=True).job.run_id
+
+    with ThreadPoolExecutor(20) as pool:
+        jobs = list(pool.map(sent, range(20)))
+    assert len(set(jobs)) == 20
+    states: dict[str, str] = {}
+
+    def ended() -> bool:
+        states.update({row["id"]: row["state"] for row in asked("jobs") if row["id"] in jobs})
+        return all(state in ("finished", "failed", "stopped") for state in states.values())
+
+    wait(ended, "twenty jobs")
+    assert states == dict.fromkeys(jobs, "finished")
+
+
+def test_a_job_that_was_stopped_and_resumed_and_lost_a_node_ends_as_if_nothing_had_been(place: Place, undisturbed: str) -> None:
+    job = place.submitted()
+    place.wait_for(job, "checkpoint")
+    assert asked("stop", job)["asked"]
+    assert place.wait_until_ended(job) == "stopped"
+    assert not asked("stop", job)["asked"]
+    stood = place.events(job, "checkpoint")[-1]["step"]
+    assert 0 < stood < STEPS
+
+    resumed = [asked("resume", job) for _ in range(2)]
+    assert [(found["attempt"], found["submitted"]) for found in resumed] == [(2, True), (2, False)]
+    place.wait_for(job, "training", 2)
+    assert place.events(job, "training")[-1]["step"] == stood
+    place.nodes.second.kill()
+    assert place.wait_until_ended(job) == "finished", command("logs", job)[-5000:]
+    assert asked("status", job)["restarts"] == 1 and place.events(job, "training")[-1]["resumed"]
+    assert place.figures(job) == place.figures(undisturbed)
+    states = {row["id"]: row["state"] for row in asked("jobs")}
+    assert states[undisturbed] == states[job] == "finished"

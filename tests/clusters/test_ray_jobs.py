@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import json
 import os
@@ -93,6 +94,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
                 self.reply(404, b"no such job")
             elif parts[-1] == "logs":
                 self.say({"logs": server.jobs[parts[2]]["logs"]})
+            elif parts[-1] == "stop" and server.jobs[parts[2]].get("deaf"):
+                self.say({"stopped": False})
             elif parts[-1] == "stop":
                 server.jobs[parts[2]] |= {"status": "FAILED", "driver_exit_code": 75, "message": "exit code 75"}
                 self.say({"stopped": True})
@@ -180,6 +183,17 @@ def test_states_are_told_in_our_words_and_a_stop_is_no_failure(dashboard, tmp_pa
     assert backend.state(job, job.name).state == "stopped"
     server.jobs[job.name] |= {"driver_exit_code": 4, "message": "first\nlast line"}
     assert backend.state(job, job.name) == State("failed", "last line", {"node": None})
+
+
+def test_a_stop_that_reached_nobody_is_told_and_one_after_the_end_is_none(dashboard, tmp_path):
+    server = dashboard()
+    backend, job = job_at(tmp_path, server.address)
+    backend.submit(job, project(tmp_path / "project"), tmp_path)
+    server.jobs[job.name]["deaf"] = True
+    with pytest.raises(ClusterError, match=f"{job.name} could not be asked to stop, for it only begins. Ask again"):
+        backend.stop(job, job.name)
+    server.jobs[job.name]["status"] = "SUCCEEDED"
+    backend.stop(job, job.name)
 
 
 MISBEHAVES = {
@@ -329,6 +343,34 @@ def test_status_reads_the_run_out_of_its_log(book, capsys):
     assert capsys.readouterr().out == "store: 4 of 4 splits reused\na line for people\n"
 
 
+def test_a_figure_of_zero_is_a_figure(book, capsys):
+    book.jobs["small-1-a1"]["logs"] = '@trunkline {"step": 20, "time": 4.0, "eval/topic/accuracy": 0.0, "eval/topic/f1": null}\n'
+    assert main(["status"]) == 0
+    said = capsys.readouterr().out
+    assert "eval/topic/accuracy: 0\n" in said and "f1" not in said
+
+
+def test_a_job_that_its_cluster_forgot_is_not_followed_to_a_good_end(book, capsys):
+    book.jobs.clear()
+    assert main(["logs", "--follow"]) == 7
+    assert "knows no job small-1-a1" in capsys.readouterr().err
+
+
+def test_a_rank_s_log_is_read_from_storage_and_says_what_is_missing(book, capsys, tmp_path):
+    cluster_at(tmp_path, book.address, storage=str(tmp_path / "runs"))
+    assert main(["logs", "--rank", "1"]) == 7
+    assert "storage is not seen from here" in capsys.readouterr().err
+    (tmp_path / "runs").mkdir()
+    assert (main(["logs", "--rank", "1"]), capsys.readouterr().out) == (0, "")
+    logs = tmp_path / "runs" / "small-1" / "logs"
+    logs.mkdir(parents=True)
+    for rank in (0, 1):
+        (logs / f"rank-0000{rank}.txt").write_text(f"--- rank {rank} of 2\n")
+    assert (main(["logs", "--rank", "1"]), capsys.readouterr().out) == (0, "--- rank 1 of 2\n")
+    assert main(["logs", "--rank", "2"]) == 2
+    assert "no rank 2: small-1 has had ranks 0 to 1." in capsys.readouterr().err
+
+
 def test_stop_and_resume_say_the_same_when_said_twice(book, capsys, tmp_path):
     assert said(capsys, "resume", "small-1")["submitted"] is False  # it runs
     assert [said(capsys, "stop", "small-1")["asked"] for _ in range(2)] == [True, False]
@@ -350,6 +392,17 @@ def test_a_cluster_that_is_down_costs_the_list_its_state_alone(book, capsys, tmp
     (row,) = said(capsys, "jobs")
     assert row["state"] == "unreachable" and "web page" in row["message"]
     assert said(capsys, "status", code=7)["error"]["kind"] == "cluster"
+
+
+def test_many_jobs_of_a_cluster_that_hangs_wait_for_it_together(book, capsys, tmp_path):
+    cluster_at(tmp_path, book.address, timeout_s=1)
+    written = Book(tmp_path).find("small-1")
+    for number in range(2, 17):
+        Book(tmp_path).write(dataclasses.replace(written, run_id=f"small-{number}", native=f"small-{number}-a1"))
+    book.mode = "hang"
+    began = time.monotonic()
+    assert [row["state"] for row in said(capsys, "jobs")] == ["unreachable"] * 16
+    assert time.monotonic() - began < 8  # one after the other: 16 s
 
 
 class Flaky:

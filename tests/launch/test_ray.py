@@ -70,6 +70,11 @@ def test_two_workers_see_the_rows_of_one_and_lose_alike(two_workers: Path, finis
         assert names and [float(str(here[n])) for n in names] == pytest.approx([float(str(there[n])) for n in names], abs=1e-4)
 
 
+def test_what_each_rank_wrote_lies_in_the_run_folder(two_workers: Path) -> None:
+    for rank in range(2):
+        assert (two_workers / "logs" / f"rank-0000{rank}.txt").read_text().startswith(f"--- rank {rank} of 2: process ")
+
+
 def test_a_killed_worker_is_replaced_and_the_end_is_bit_equal(two_workers: Path, recipe: Path) -> None:
     process = start(recipe, *TWO)
     run = wait_for_step(recipe.parent.parent / "outputs", 6, process)

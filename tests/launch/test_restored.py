@@ -11,7 +11,7 @@ from torch import nn
 from trunkline.build.memory import fitted, refused, shrink
 from trunkline.checkpoint import PassedOver
 from trunkline.errors import IntegrityError
-from trunkline.launch.ray_train import last_line
+from trunkline.launch.ray_train import last_line, lost
 from trunkline.launch.restored import by_name, check_any, check_fit
 
 NET = nn.Linear(2, 3)
@@ -62,3 +62,10 @@ def test_what_an_allocator_says_is_known_from_other_errors() -> None:
 def test_an_error_is_the_same_wherever_it_happened() -> None:
     first, second = (KeyError(f"a\nob at 0x7f{number} of process {number}") for number in (12, 345))
     assert last_line(first) == last_line(second) != last_line(KeyError("b"))
+
+
+def test_a_worker_that_is_gone_is_known_from_one_that_raised() -> None:
+    ray = "The actor fbc2 is unavailable: The actor is temporarily unavailable: RpcError: recvmsg:Connection reset by peer"
+    gloo = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [192.0.2.2]:36611"
+    assert lost(RuntimeError(ray)) and lost(RuntimeError(f"worker 1 failed:\n{gloo}"))
+    assert not lost(ValueError("a task's door is closed by its plugin"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from trunkline.cli.output import AsJson, data, json_data, note, table
 
 if TYPE_CHECKING:
     from trunkline.clusters.book import Book, Entry
+    from trunkline.clusters.follow import Watched
     from trunkline.clusters.job import Backend, Job
 
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="The job, by default the newest.", show_default=False)]
@@ -59,7 +61,11 @@ def submit(
 
 def jobs(as_json: AsJson = False) -> None:
     """List what was submitted from this project, newest first."""
-    found = [_row(book, entry) for book in [_book()] for entry in book.entries()]
+    from concurrent.futures import ThreadPoolExecutor
+
+    book = _book()
+    with ThreadPoolExecutor(16) as pool:  # a cluster that is down takes its time for each of its jobs
+        found = list(pool.map(functools.partial(_row, book), book.entries()))
     if as_json:
         json_data(found)
     elif found:
@@ -90,21 +96,31 @@ def status(job_id: Id = None, as_json: AsJson = False) -> None:
         ("run", run),
     ]
     lines += [("step", f"{told['step']} of {told['steps']}"), ("tokens/s", speed), ("workers", seen.workers or "")]
-    lines += [("restarts", seen.restarts), *((name, f"{value:.4g}") for name, value in sorted(seen.figures.items()) if value)]
+    lines += [
+        ("restarts", seen.restarts),
+        *((name, f"{value:.4g}") for name, value in sorted(seen.figures.items()) if value is not None),
+    ]
     for name, value in lines:
         if value != "":
             data(f"{name}: {value}")
 
 
-def logs(job_id: Id = None, follow: Follow = False) -> None:
-    """What a job has said."""
-    from trunkline.clusters.follow import split
+def logs(
+    job_id: Id = None,
+    follow: Follow = False,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=0, help="What this rank wrote, not what the job said.", show_default=False)
+    ] = None,
+) -> None:
+    """What a job has said, or one of its ranks."""
+    from trunkline.clusters.follow import OfRank, split
 
     entry, backend, job = _job(job_id)
+    said = backend if rank is None else OfRank(backend, rank)
     if follow:
-        _follow(backend, job, entry)
+        _follow(said, job, entry)
         return
-    for line in split(backend.logs(job, entry.native))[0]:
+    for line in split(said.logs(job, entry.native))[0]:
         data(line)
 
 
@@ -185,8 +201,8 @@ def _say_next(job: Job, what: str) -> None:
         data(f"  trunkline {line}")
 
 
-def _follow(backend: Backend, job: Job, entry: Entry) -> None:
-    """The log on stderr, records as a live line where there is a terminal. Raises ClusterError if the job failed."""
+def _follow(backend: Watched, job: Job, entry: Entry) -> None:
+    """The log on stderr, records as a live line where there is a terminal. Raises ClusterError if the job failed or is gone."""
     from rich.console import Console
     from rich.live import Live
 
@@ -206,5 +222,6 @@ def _follow(backend: Backend, job: Job, entry: Entry) -> None:
                 live.console.print(view.line(record), markup=False, highlight=False, soft_wrap=True)
     state = backend.state(job, entry.native)
     note(f"{job.name}: {state.state}{f', {state.message}' if state.message else ''}")
-    if state.state == "failed":
-        raise ClusterError(f"{job.name} failed: {state.message}. It goes on with: trunkline resume {job.run_id}")
+    said = {"failed": f"{job.name} failed: {state.message}", "unknown": f"{job.cluster.name} knows no job {job.name}"}
+    if state.state in said:
+        raise ClusterError(f"{said[state.state]}. It goes on with: trunkline resume {job.run_id}")

@@ -5,14 +5,48 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from trunkline.clusters.job import Backend, Job
-from trunkline.errors import ClusterError
+from trunkline.clusters.job import Job, State
+from trunkline.errors import ClusterError, UsageError
+from trunkline.launch.output import file_of
+from trunkline.launch.runs import RunFolder
 from trunkline.monitor.records import record_of
 
 POLL_S = 1.0
 PATIENCE = 10  # questions in a row that may fail while a job is followed
+
+
+class Watched(Protocol):
+    """As much of a backend as is asked while a job is followed."""
+
+    def state(self, job: Job, native: str) -> State: ...
+
+    def logs(self, job: Job, native: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class OfRank:
+    """A job whose log is what one of its ranks wrote, read from the run's folder."""
+
+    backend: Watched
+    rank: int
+
+    def state(self, job: Job, native: str) -> State:
+        return self.backend.state(job, native)
+
+    def logs(self, job: Job, native: str) -> str:
+        """Nothing before a rank has begun. Raises ClusterError where storage is not seen, UsageError for a rank there is not."""
+        del native
+        run = RunFolder(Path(job.storage) / job.run_id)
+        file = file_of(run.logs, self.rank)
+        if not Path(job.storage).is_dir():
+            raise ClusterError(f"the cluster's storage is not seen from here. Read it where it is: {file}")
+        known = sorted(run.logs.glob("rank-*.txt"))
+        if known and file not in known:
+            raise UsageError(f"no rank {self.rank}: {run.run_id} has had ranks 0 to {len(known) - 1}.")
+        return file.read_text(encoding="utf-8", errors="replace") if known else ""
 
 
 @dataclass
@@ -61,7 +95,7 @@ def split(log: str) -> tuple[list[str], Seen]:
 
 
 def follow(
-    backend: Backend, job: Job, native: str, *, sleep: Callable[[float], None] = time.sleep
+    backend: Watched, job: Job, native: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Each whole line of the job's log as it comes, with the record it holds if any; ends with the job.
 

@@ -80,8 +80,9 @@ class RayJobs:
         return str((found or {}).get("logs") or "")
 
     def stop(self, job: Job, native: str) -> None:
-        del job
-        self.api.json("POST", f"/api/jobs/{quote(native, safe='')}/stop", missing_ok=True)
+        said = self.api.json("POST", f"/api/jobs/{quote(native, safe='')}/stop", missing_ok=True)
+        if said is not None and not said.get("stopped") and not self.state(job, native).ended:
+            raise ClusterError(f"{native} could not be asked to stop, for it only begins. Ask again in a moment.")
 
     def check(self) -> None:
         """A cluster of another Ray fails later, in the worker that unpickles what this one sent."""

@@ -17,6 +17,7 @@ from typing import Any
 from trunkline.build.memory import shrink
 from trunkline.config import Recipe
 from trunkline.errors import EnvironmentProblem, Hung, OutOfMemory, TrunklineError
+from trunkline.launch.output import kept
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.signals import ASKED, TRAINING
 from trunkline.launch.watchdog import verdict
@@ -24,7 +25,11 @@ from trunkline.monitor.jsonl import METRICS_FILE, Jsonl
 
 WATCH_S = 0.25
 RESTARTS = 3  # worker failures survived in one `trunkline train`; a resumed run counts anew
-LOST = ("ActorDied", "actor died", "actor is dead", "NodeDied", "HealthCheck")  # a worker that is gone, not one that raised
+# What is said of a worker that is gone, by Ray or by the ranks that were connected to it.
+LOST = (
+    *("ActorDied", "actor died", "actor is dead", "ActorUnavailable", "is temporarily unavailable", "NodeDied", "HealthCheck"),
+    *("Connection closed by peer", "Connection reset by peer"),
+)
 # Ray's own defaults poll for minutes; a lost worker on one machine is seen within seconds.
 ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
@@ -56,10 +61,25 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
             raise EnvironmentProblem(f"Ray {where}: {error}. Train without it: --in-process.") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        yield
+        with same_folder():
+            yield
     finally:
         if owned:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def same_folder() -> Iterator[None]:
+    """After the block this process works where it did before.
+
+    The folder of a job may be removed and laid anew while it runs: by another node of the same machine, which unpacks it too.
+    """
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.chdir(here)
 
 
 def _own(recipe: Recipe) -> dict[str, Any]:
@@ -88,7 +108,7 @@ def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> Non
             cause = _cause(error)
             smaller = shrink(run.path) if isinstance(cause, OutOfMemory) else None
             before, now = now, (steps_reached(run), last_line(error))
-            again = before == now and not any(word in str(error) for word in LOST)
+            again = before == now and not lost(error)
             if smaller is None and (isinstance(cause, TrunklineError) or attempt == RESTARTS or again):
                 raise cause from error
             tell(run, "attempt_failed", attempt=attempt + 1, of=RESTARTS + 1, tokens_per_pass=smaller, error=now[1][-500:])
@@ -99,6 +119,11 @@ def steps_reached(run: RunFolder) -> int:
     path = run.path / METRICS_FILE
     lines = path.read_text().splitlines() if path.is_file() else []
     return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+def lost(error: BaseException) -> bool:
+    """Whether a worker is gone, with its node or alone, and did not raise."""
+    return any(word in str(error) for word in LOST)
 
 
 def last_line(error: BaseException) -> str:
@@ -144,6 +169,8 @@ def _trainer(run: RunFolder, recipe: Recipe, placement: str) -> Any:
 
 def in_worker(config: Mapping[str, Any]) -> None:
     """Runs in each Ray worker."""
+    import ray.train
+
     os.environ["LOCAL_SIZE"] = os.environ.get("LOCAL_WORLD_SIZE", "1")
     if not _has_gpu():
         os.environ["DS_ACCELERATOR"] = "cpu"
@@ -152,15 +179,17 @@ def in_worker(config: Mapping[str, Any]) -> None:
         import torch
 
         torch.cuda.set_device(ray.train.torch.get_device())
+    run, context = RunFolder(Path(config["run"])), ray.train.get_context()
     driver = _on_this_node(*config["driver"])
-    threading.Thread(target=_watch, args=(driver, RunFolder(Path(config["run"])).stop), daemon=True).start()
-    from trunkline.launch.worker import work
+    threading.Thread(target=_watch, args=(driver, run.stop), daemon=True).start()
+    with kept(run.logs, context.get_world_rank(), context.get_world_size()):
+        from trunkline.launch.worker import work
 
-    TRAINING.set()
-    try:
-        work(config, ASKED.is_set)
-    finally:
-        TRAINING.clear()
+        TRAINING.set()
+        try:
+            work(config, ASKED.is_set)
+        finally:
+            TRAINING.clear()
 
 
 def _attempt(run: RunFolder) -> int:

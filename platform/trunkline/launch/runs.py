@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "stacks"
 
     @property
+    def logs(self) -> Path:
+        """What each rank wrote, a file per rank."""
+        return self.path / "logs"
+
+    @property
     def finished(self) -> bool:
         return self.result.is_file()
 
