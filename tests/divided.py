@@ -16,7 +16,7 @@ import laws
 from trunkline.batch import Known
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.losses.base import Loss
 from trunkline.losses.classification import CrossEntropy
 from trunkline.losses.contrastive import InfoNCE

@@ -14,7 +14,7 @@ from trunkline.build.assemble import Assembly, assemble
 from trunkline.build.optimization import make_groups
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import pack
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.training import exact
 from trunkline.training.engine import Engine
 from trunkline.training.gram import Probe

@@ -15,7 +15,7 @@ from torch import Tensor
 import laws
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.losses.regression import MSE
 from trunkline.models.multitask import owner
 from trunkline.registry import WEIGHTINGS

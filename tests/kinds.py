@@ -20,7 +20,8 @@ import laws
 from trunkline.data.dealing import build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
-from trunkline.data.stream import Stream, Unit
+from trunkline.data.stream import Stream
+from trunkline.data.units import Unit
 from trunkline.losses.base import Loss
 from trunkline.losses.classification import CrossEntropy
 from trunkline.models.heads.classification import Classification

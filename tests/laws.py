@@ -14,7 +14,8 @@ from trunkline.batch import Batch, Verdict
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
-from trunkline.data.stream import Stream, Unit
+from trunkline.data.stream import Stream
+from trunkline.data.units import Unit
 from trunkline.losses.classification import CrossEntropy
 from trunkline.losses.contrastive import InfoNCE
 from trunkline.losses.regression import MSE
@@ -72,7 +73,7 @@ WEIGHTING_SETTINGS: dict[str, dict[str, Any]] = {
     "rlw": {"seed": 5},
     "famo": {"lr": 0.5},
     "dtp": {},
-    "gls": {},
+    "gls": {"exact": True},
     "imtl_l": {"lr": 0.1},
     "stch": {},
     "gradnorm": {"lr": 0.1},
@@ -134,7 +135,7 @@ TRUNK_SETTINGS: dict[str, dict[str, Any]] = {
     "gru": {"hidden_size": WIDTH, "bidirectional": False, "window": 6, "embeddings": {"dim": 5, "word_dropout": 0.3}},
     "bilm": {"hidden_size": WIDTH, "cell_size": 12, "embeddings": {"word_dropout": 0.3}},
     "transformer": {"hidden_size": WIDTH, "layers": 2, "heads": 2, "embeddings": {"word_dropout": 0.3}},
-    "transformer, padded": {
+    "padded": {
         "hidden_size": WIDTH,
         "layers": 1,
         "heads": 2,
@@ -148,7 +149,7 @@ def model(dropout: float = 0.0, seed: int = 1, kind: str = "") -> MultiTask:
     """kind: of the trunk, which then has its settings above, and two heads that pool and mix its layers as they learn to."""
     torch.manual_seed(seed)
     if kind:
-        trunk = TRUNKS.get(kind.partition(", ")[0])(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
+        trunk = TRUNKS.get(kind)(VOCAB, 0, 64, dropout=dropout, **TRUNK_SETTINGS[kind])
     else:
         trunk = Transformer(VOCAB, 0, 64, hidden_size=WIDTH, layers=2, heads=2, dropout=dropout)
     heads: list[nn.Module] = [
@@ -229,6 +230,8 @@ def train(
     precision: str = "float32",
     kind: str = "",
     optimizer: str = "adamw",
+    watch: int = 0,
+    settings: dict[str, Any] | None = None,
 ) -> Run:
     """Runs on every rank of the current process group; `fault` plants a wrong formula that the law must reject."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -241,7 +244,7 @@ def train(
         objective, net, groups, lambda given: OPTIMIZERS.get(optimizer)(given, weight_decay=0.1), zero_stage=stage, clip=clip
     )
     flow = stream(rates, sampling=sampling, lives=lives)
-    mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **WEIGHTING_SETTINGS[weighting])
+    mixer = WEIGHTINGS.get(weighting)(TASKS, WEIGHTS, **(settings or WEIGHTING_SETTINGS[weighting]))
     run, first = Run(), 1
     if resume:
         first = resume["step"] + 1
@@ -258,8 +261,8 @@ def train(
         units = flow.next_step(number - (first - 1 if fault == "step forgotten" else 0))
         packs = build_step(number, units, made, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass)
         set_learning_rates(engine.param_groups, 1.0)
-        watch = flow.sampler.needs_gram
-        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9, watch=watch)
+        looks = flow.sampler.needs_gram or bool(watch and number % watch == 0)
+        observed = faulty(engine, packs, mixer, fault) if fault in FAULTS else run_step(engine, packs, mixer, seed=9, watch=looks)
         judge(flow, observed, local=fault == "verdicts of one rank")
         run.losses.append(observed.losses.tolist())
         run.grams.append(observed.gram)

@@ -16,7 +16,8 @@ from trunkline.batch import ROW_WEIGHT, Batch
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table, pack, rows_of
 from trunkline.data.rows import Ragged, Rows
-from trunkline.data.stream import Stream, Unit
+from trunkline.data.stream import Stream
+from trunkline.data.units import Unit
 from trunkline.losses.classification import CrossEntropy
 from trunkline.losses.regression import MSE
 from trunkline.models.heads.base import Head

@@ -30,7 +30,7 @@ def _serve(pipe: Connection, rank: int, world: int, store: str) -> None:
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=datetime.timedelta(seconds=60)
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=datetime.timedelta(seconds=240)
     )
     while True:
         call = _receive(pipe)
@@ -63,7 +63,7 @@ class Ranks:
             self.pipes.append(mine)
             self.processes.append(process)
 
-    def __call__(self, function: Callable[..., Any], *arguments: Any, timeout_s: float = 120, **settings: Any) -> list[Any]:
+    def __call__(self, function: Callable[..., Any], *arguments: Any, timeout_s: float = 300, **settings: Any) -> list[Any]:
         for pipe in self.pipes:
             _send(pipe, (function, arguments, settings))
         results = []

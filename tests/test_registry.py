@@ -7,12 +7,14 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from trunkline.errors import ConfigError, UnknownPart
-from trunkline.registry import REGISTRIES, REQUIRED, Registry
+from trunkline.registry import REGISTRIES, REQUIRED, Count, Dropout, Registry
 
 ROOM = '''
 """A room."""
@@ -195,3 +197,61 @@ def test_listing_every_part_loads_nothing_heavy():
         "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'transformers', 'tokenizers', 'pyarrow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=False).returncode == 0
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """A registry with one part of its own whose arguments have types and bounds, and one with a type nobody knows."""
+    registry = Registry("gadgets", "gadget", "trunkline.losses:LOSSES")
+
+    @registry.register("typed")
+    class Typed:
+        def __init__(
+            self,
+            *,
+            depth: Count = 1,
+            rate: Dropout = 0.1,
+            names: Sequence[str] = (),
+            pair: tuple[float, float] = (0.9, 0.99),
+            mode: Literal["min", "max"] = "min",
+            rates: Mapping[str, float] | None = None,
+            wide: bool = False,
+        ) -> None: ...
+
+    @registry.register("stranger")
+    class Stranger:
+        def __init__(self, *, thing: Registry, more: UnknownPart | None = None) -> None: ...
+
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"depth": "abc"}, "depth: a whole number is needed, found 'abc'."),
+        ({"depth": 2.5}, "depth: a whole number is needed, found 2.5."),
+        ({"depth": True}, "depth: a whole number is needed, found True."),
+        ({"depth": 0}, "depth: must be at least 1, found 0."),
+        ({"rate": 1}, "rate: must be below 1, found 1."),
+        ({"rate": -0.1}, "rate: must be at least 0, found -0.1."),
+        ({"rate": float("nan")}, "rate: a number is needed, found nan."),
+        ({"names": "a"}, "names: a list of text each is needed, found 'a'."),
+        ({"pair": [0.9]}, "pair: a list of a number each is needed, found [0.9]."),
+        ({"mode": "mean"}, "mode: 'min' or 'max' is needed, found 'mean'."),
+        ({"rates": 3}, "rates: keys and values of a number each or null is needed, found 3."),
+        ({"rates": {"a": "x"}}, "rates: keys and values of a number each or null is needed, found {'a': 'x'}."),
+        ({"wide": 1}, "wide: true or false is needed, found 1."),
+    ],
+)
+def test_a_value_of_another_type_or_beyond_its_bounds_is_refused(typed, given, said):
+    with pytest.raises(ConfigError) as caught:
+        typed.check("typed", given, where="recipe.yaml:3:1: trunk")
+    assert str(caught.value) == f"recipe.yaml:3:1: trunk: gadget 'typed': {said}"
+
+
+def test_values_of_the_right_types_pass_as_yaml_writes_them(typed):
+    typed.check(
+        "typed", {"depth": 3, "rate": 0, "names": ["a"], "pair": [0, 0.5], "mode": "max", "rates": {"a": 1}, "wide": True}
+    )
+    typed.check("typed", {"rates": None})
+    typed.check("stranger", {"thing": "anything"})

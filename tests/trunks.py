@@ -10,7 +10,7 @@ import torch
 
 from trunkline.batch import Batch
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.models.base import Trunk, Words
 from trunkline.registry import TRUNKS
 

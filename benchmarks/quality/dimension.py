@@ -120,8 +120,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         scores = [f"{table['mean'][task]:.3f}" for task in tasks]
         lines.append(f"| {name} | {' | '.join(scores)} | {table['parameters']:,} |")
     if "lost" in found:
-        told = "as it may" if found["held"] else "more than it may"
-        lines += ["", f"The quarter loses {found['lost']:.3f} of the mean score, {told}: {found['lost_at_most']} at most."]
+        change, allowed = -found["lost"], found["lost_at_most"]
+        told = f"a loss of {allowed} is allowed" if found["held"] else f"more than the {allowed} that it may lose"
+        lines += ["", f"The quarter's mean score differs by {change:+.3f} from the whole table's: {told}."]
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from trunkline.batch import Batch, RowIndex
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.models.heads.masked_language import MaskedLanguage
 from trunkline.models.transformer import Transformer
 

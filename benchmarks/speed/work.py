@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from trunkline.data.packing import Table, rows_of
 from trunkline.data.rows import Rows
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit, Units
 
 VOCAB, LABELS = 8000, 4
 # Median, spread of the logarithm, least and most tokens of a row: of the sets of that name under MiniLM's word pieces.
@@ -41,10 +42,16 @@ class Work:
     tables: dict[str, Table]
     steps: list[list[tuple[str, int]]]
 
-    def units(self, step: int) -> list[Unit]:
-        """A step's rows, for `build_step`."""
+    def units(self, step: int) -> Units:
+        """A step's rows as the stream draws them."""
+        return self._units[step]
+
+    @functools.cached_property
+    def _units(self) -> list[Units]:
         none = np.zeros(1, np.int64)
-        return [Unit(task, np.array([row]), none, len(self.ids(task, row))) for task, row in self.steps[step]]
+        return [
+            Units.of(Unit(task, np.array([row]), none, len(self.ids(task, row))) for task, row in step) for step in self.steps
+        ]
 
     def ids(self, task: str, row: int) -> np.ndarray:
         """The tokens of a row."""

@@ -7,7 +7,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -201,8 +201,19 @@ class Weighting(Protocol):
         ...
 
     @property
+    def unsigned(self) -> Collection[str]:
+        """Tasks whose losses it can make nothing of below 0."""
+        ...
+
+    @property
     def exact(self) -> bool:
-        """Whether steps with a Gram matrix tell it, and their losses, before the coefficients of their own backward are asked."""
+        """Whether this step tells it its losses, and its Gram matrix if it needs one, before the coefficients of its own backward
+        are asked."""
+        ...
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether `look_back` is to be called after the step, where it is exact: one more forward."""
         ...
 
     def see(self, gram: Tensor) -> None:
@@ -214,6 +225,10 @@ class Weighting(Protocol):
 
     def observe(self, losses: Tensor, present: Tensor) -> None:
         """Step-global mean losses [T] and which tasks had targets in the step [T] bool; equal on all ranks."""
+        ...
+
+    def look_back(self, losses: Tensor, present: Tensor) -> None:
+        """The losses of the same rows after the step; the rest as `observe`."""
         ...
 
     def state(self) -> dict[str, object]: ...

@@ -147,6 +147,11 @@ class Train(Strict):
         description="names of the trunk's linear layers on which gradients are compared, such as ['*.layer.3.*']; null: the "
         "trunk's own, as a rule the last block",
     )
+    watch_gradients: Count | None = Field(
+        default=None,
+        description="steps from one comparison of the tasks' gradients to the next, for the log; null: only where weighting or "
+        "sampling compare them",
+    )
     log_every: Count = 10
     log_rows: bool = Field(default=False, description="row ids of every step into rows.jsonl")
 
@@ -343,9 +348,11 @@ def _check_pairs(recipe: Recipe, findings: Findings) -> None:
             f"a row may have {train.max_length} tokens but train.tokens_per_pass holds {train.tokens_per_pass}. "
             "Lower max_length or raise tokens_per_pass.",
         )
-    waits = [name for name, given in (("patience", train.patience), ("restore_best", train.restore_best)) if given]
-    if waits and train.evaluate_every is None:
-        findings.add(("train", waits[0]), "asks for evaluations during training. Give train.evaluate_every, such as 100.")
+    waits: list[Route] = []
+    waits += [("train", name) for name in ("patience", "restore_best") if getattr(train, name)][:1]
+    waits += [("tasks", index, "patience") for index, use in enumerate(recipe.tasks) if use.patience]
+    for route in waits if train.evaluate_every is None else ():
+        findings.add(route, "asks for evaluations during training. Give train.evaluate_every, such as 100.")
     for name in ("fresh_layers", "mixout"):
         if getattr(recipe.finetune, name) and recipe.finetune.kind != "full":
             findings.add(("finetune", name), f"'{recipe.finetune.kind}' would not train them. Take kind full, or leave it out.")

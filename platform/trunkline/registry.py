@@ -12,18 +12,27 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import json
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
 
 from trunkline.errors import ConfigError, UnknownPart, nearest
 
 Part = TypeVar("Part")
 REQUIRED = inspect.Parameter.empty
-
+# Bounds of a part's keyword-only arguments, told with the place of the value that passes them.
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
 FIRST_SENTENCE = re.compile(r".+?\S\.(?=\s|$)")
 
@@ -135,9 +144,58 @@ class Registry:
         for key in given:
             if key not in known:
                 raise ConfigError(f"{prefix}{self.noun} '{name}' takes no '{key}'. {nearest(key, known)}")
+        for key, said in self.unfit(name, given):
+            raise ConfigError(f"{prefix}{self.noun} '{name}': {key}: {said}")
         missing = [key for key, default in known.items() if default is REQUIRED and key not in given]
         if missing:
             raise ConfigError(f"{prefix}{self.noun} '{name}' needs {', '.join(map(repr, missing))}.")
+
+    def unfit(self, name: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Argument and sentence for each value of `given` that is not of the argument's type, or beyond its bounds."""
+        part = self.get(name)
+        try:
+            hints = get_type_hints(part if inspect.isfunction(part) else part.__init__, include_extras=True)
+        except NameError:  # a part from outside may name types that only a type checker knows
+            hints = {}
+        for key in self.arguments(name):
+            if key in given and key in hints and (said := _misfit(hints[key], given[key])):
+                yield key, said
+
+
+def _misfit(hint: Any, value: Any) -> str | None:
+    """What is wrong with a value from a file where `hint` is wanted, None if it fits. Text is never taken for a number."""
+    try:
+        _adapter(hint).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        bounds = {"greater_than": "above", "greater_than_equal": "at least", "less_than": "below", "less_than_equal": "at most"}
+        found = error.errors(include_url=False)[0]
+        if found["type"] in bounds:
+            return f"must be {bounds[found['type']]} {next(iter(found['ctx'].values())):g}, found {value!r}."
+        return f"{_words(hint)} is needed, found {value!r}."
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
+    except PydanticSchemaGenerationError:  # a type of a part from outside
+        return TypeAdapter(Any)
+
+
+def _words(hint: Any) -> str:
+    """A type in words: `int | None` is "a whole number or null"."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _words(inner[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(one) for one in inner)
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    if hint in WORDS:
+        return WORDS[hint]
+    of = f" of {WORDS[inner[-1]]} each" if inner and inner[-1] in WORDS else ""
+    return f"{'keys and values' if issubclass(origin or hint, Mapping) else 'a list'}{of}"
 
 
 def registered(file: Path) -> dict[tuple[str, str], str]:
@@ -185,6 +243,12 @@ METRICS = Registry("metrics", "metric", "trunkline.metrics:METRICS", "a card's `
 OPTIMIZERS = Registry("optimizers", "optimizer", "trunkline.training:OPTIMIZERS", "a recipe's `optim`")
 PASSES = Registry("passes", "pass", "trunkline.training:PASSES", "a recipe's `passes`")
 VECTORS = Registry("vectors", "method", "trunkline.vectors:VECTORS", "`trunkline vectors train --method`")
+
+
+def metric_of(name: str) -> Any:
+    """The class of a metric by its name among results: `ndcg@5` is an `ndcg`."""
+    return METRICS.get(name.partition("@")[0])
+
 
 REGISTRIES: tuple[Registry, ...] = (
     SOURCES, ENCODINGS, TOKENIZERS, SAMPLERS, TRUNKS, POOLINGS, HEADS, LOSSES, WEIGHTINGS, METRICS, OPTIMIZERS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from trunkline.batch import RowIndex
 from trunkline.build.task import check_task, make_encoding, make_head, make_loss, make_metrics
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.packing import Table, pack
-from trunkline.data.stream import Unit
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.units import Unit
 from trunkline.data.vocabulary import WordPiece
 from trunkline.errors import ConfigError
 from trunkline.losses import LOSSES
 from trunkline.models.heads.base import Head
-from trunkline.registry import ENCODINGS, HEADS
+from trunkline.registry import ENCODINGS, HEADS, metric_of
 from trunkline.tasks.card import Card, load_card
 
 ROWS = [
@@ -179,3 +179,31 @@ def test_a_card_with_these_metrics_is_sound_and_a_constant_guess_is_scored(
         metric = make()
         metric.update(np.repeat(np.arange(3), rows.counts), **records)
         assert np.isfinite(metric.compute())
+
+
+@pytest.fixture
+def ranked(tmp_path: Path) -> Callable[[str], Card]:
+    def write(metrics: str) -> Card:
+        row = {"query": "cat", "candidates": ["a", "b"], "grades": [1, 0]}
+        (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / "card.yaml").write_text(
+            "name: one\ndata: {format: jsonl, train: rows.jsonl}\ninputs: [query, candidates]\ntarget: grades\n"
+            f"head: {{kind: ranking}}\nmetrics: {metrics}\n"
+        )
+        return load_card(tmp_path / "card.yaml")
+
+    return write
+
+
+def test_one_metric_at_several_k_says_which(ranked: Callable[[str], Card], tokenizer: Tokenizer) -> None:
+    stated = ranked("[{kind: ndcg, k: 5}, {kind: ndcg, k: 10}, mrr]")
+    made = make_metrics(stated, make_encoding(stated, tokenizer))
+    assert list(made) == ["ndcg@5", "ndcg@10", "mrr"]
+    assert [vars(made[name]())["k"] for name in ("ndcg@5", "ndcg@10")] == [5, 10]
+    assert metric_of("ndcg@5") is metric_of("ndcg")
+
+
+def test_a_metric_that_stands_twice_is_refused_with_its_place(ranked: Callable[[str], Card], tokenizer: Tokenizer) -> None:
+    stated = ranked("[mrr, {kind: ndcg, k: 5}, mrr]")
+    with pytest.raises(ConfigError, match=r"card.yaml:6:\d+: metrics.2: metric 'mrr' stands twice. Keep one."):
+        make_metrics(stated, make_encoding(stated, tokenizer))

@@ -82,6 +82,10 @@ SAMPLINGS = {
     "{kind: block, of: {kind: explicit, rates: {one: -1}}}": r"sampling\.of\.rates: must be at least 0",
     "{kind: gap, scores: {one: 0}}": r"sampling\.scores\.one: must be a finite number, not 0",
     "{kind: exp3, floor: 2}": r"sampling\.floor: must be a number from 0 to 1, found 2",
+    "{kind: gap, scores: {one: 0.5}}": r"sampling: 'gap' learns from evaluations during training\. Give train\.evaluate_every",
+    "exp3": r"sampling: 'exp3' learns from evaluations",
+    "{kind: block, of: ucb1}": r"sampling: 'block' learns from evaluations",
+    "{kind: mixture, mixtures: {top: {of: [one], kind: exp3}}}": r"sampling: 'mixture' learns from evaluations",
     "{kind: explicit, rates: {one: 0}}": r"sampling\.rates: must be at least 0 and not all 0",
 }
 
@@ -100,6 +104,7 @@ LIVES = {
     "{task: one, min_share: 0.6, max_share: 0.5}": r"tasks\.0\.max_share: 0\.5 is below min_share",
     "{task: one, max_share: 0.5}": r"tasks: their max_share add up to 0\.5, below 1",
     "{task: one, patience: 0}": r"tasks\.0\.patience: must be above 0, found 0",
+    "{task: one, patience: 2}": r"tasks\.0\.patience: asks for evaluations during training\. Give train\.evaluate_every",
     "{task: one, strat: 0.1}": r"tasks\.0\.strat: .*Did you mean 'start'",
 }
 
@@ -144,6 +149,20 @@ def test_a_wrong_weighting_ends_with_3_at_its_line_before_a_row_is_read(weightin
     assert main(["train", "recipes/r.yaml", "--in-process"]) == 3
     assert re.match(rf"error: recipes/r\.yaml:5:\d+: {WEIGHTINGS[weighting]}", capsys.readouterr().err)
     assert not Path(".trunkline", "store").exists()
+
+
+def test_a_loss_that_can_be_below_0_and_a_weighting_that_needs_positive_ones_end_with_3_at_the_weighting(project, capsys):
+    card(TOPIC.replace("target: label", "target: value").replace("classification, labels: [warm, cold]", "regression"))
+    Path("tasks/one/card.yaml").write_text(Path("tasks/one/card.yaml").read_text() + "loss: heteroscedastic\n")
+    for weighting, code in (("uncertainty", 3), ("{kind: scaled}", 3), ("{kind: scaled, chance: {one: 4}}", 0), ("stch", 0)):
+        Path("recipes/r.yaml").write_text(RECIPE.lstrip().replace("sampling: uniform", f"weighting: {weighting}"))
+        assert main(["train", "recipes/r.yaml", "--in-process"]) == code
+        said = capsys.readouterr().err
+        if code:
+            assert re.search(
+                r"error: recipes/r\.yaml:5:\d+: weighting: .* needs losses that are never below 0.*'one' may be", said
+            )
+            assert not Path(".trunkline", "store", "splits").exists()
 
 
 def test_what_only_sizes_can_tell_of_a_sampling_has_its_line_too(project, capsys):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from trunkline.data import stream as streams
 from trunkline.data.order import Orders, philox
-from trunkline.data.stream import Stream, Unit
+from trunkline.data.stream import Stream
+from trunkline.data.units import Unit
 from trunkline.errors import ConfigError, DataError
 from trunkline.sampling.base import Horizon
 from trunkline.sampling.temperature import Temperature
@@ -115,8 +116,7 @@ def test_a_step_is_as_full_as_the_next_draw_allows() -> None:
         units = flow.next_step(step)
         used = sum(unit.tokens for unit in units)
         assert flow.pending is not None
-        name, start = flow.pending
-        waiting = flow._unit(name, start).tokens
+        waiting = flow._waiting()[0].tokens
         assert used <= 90 < used + waiting
 
 
@@ -124,7 +124,7 @@ def test_the_draw_that_did_not_fit_opens_the_next_step() -> None:
     flow = stream()
     flow.next_step(1)
     assert flow.pending is not None
-    expected = flow._unit(*flow.pending)
+    expected = flow._waiting()[0]
     assert ids(flow.next_step(2))[0] == ids([expected])[0]
 
 

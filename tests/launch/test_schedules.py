@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 import shared_rows
 from small_project import write_project
+from trunkline import checkpoint
 from trunkline.data.store import StoredSplit
 from trunkline.launch.local import Result, train
+from trunkline.launch.runs import RunFolder
 
 SHORT = (
     "train.steps=8",
@@ -85,3 +88,31 @@ def test_tasks_that_share_rows_are_weighed_by_their_gradients_where_they_are_loo
     cosines = [f"grad/cosine/{pair}" for pair in ("score/topic", "score/tags", "topic/tags")]
     assert all(-1 <= logged(done, name)[-1] <= 1 and logged(done, name)[-1] != 0 for name in cosines)
     assert {logged(done, f"weight/{name}")[-1] for name in ("score", "topic", "tags")} != {1.0}
+
+
+def test_gradients_are_compared_under_any_weighting_where_it_is_asked_for(recipe: Path) -> None:
+    settings = ("weighting=static", "train.log_every=1", "train.steps=4", "train.save_every=null")
+    off = run(recipe, "[topic, tags]", "uniform", *settings)
+    on = run(recipe, "[topic, tags]", "uniform", *settings, "train.watch_gradients=2")
+    cosines = logged(on, "grad/cosine/topic/tags")
+    assert len(cosines) == 3 and cosines[0] == cosines[1] != cosines[2]  # after steps 2, 3 and 4
+    assert logged(off, "grad/conflict") == []
+    assert logged(on, "train/topic/loss") == logged(off, "train/topic/loss")
+
+
+def test_gradients_are_compared_from_the_step_in_which_the_watched_layers_are_trained(recipe: Path) -> None:
+    settings = ("train.log_every=1", "train.steps=4", "train.save_every=null", "freeze=[{modules: trunk, until: 0.5}]")
+    done = run(recipe, "[topic, tags]", "uniform", "weighting=mgda", *settings)
+    assert len(logged(done, "grad/cosine/topic/tags")) == 2
+    assert [weight == 1 for weight in logged(done, "weight/topic")] == [True, True, True, False]
+
+
+def test_a_resumed_run_logs_the_cosines_of_one_that_never_stopped_bit_for_bit(recipe: Path) -> None:
+    done = run(recipe, "[topic, tags]", "uniform", "weighting=upgrad", "train.log_every=4", "train.save_every=3")
+    folder = RunFolder(done.run)
+    before = {name: logged(done, name) for name in ("grad/cosine/topic/tags", "grad/conflict", "grad/norm_share/topic")}
+    assert all(len(values) == 3 for values in before.values())  # steps 1, 4 and 8
+    shutil.rmtree(checkpoint.committed(folder.checkpoints)[0])
+    folder.result.unlink()
+    train(recipe, resume=folder.run_id, in_process=True)
+    assert {name: logged(done, name) for name in before} == before

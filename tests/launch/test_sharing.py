@@ -185,6 +185,11 @@ def test_a_weighting_that_tells_gradients_apart_by_rows_refuses_shared_ones(tmp_
     said = refused(recipe, 3, capsys)
     assert "weighting: weighting 'pcgrad' tells the tasks' gradients apart by their rows, and 'score' and" in said
     assert "Take a weighting that reads losses only" in said
+    recipe.write_text(
+        recipe.read_text().replace("weighting: {kind: pcgrad}\n", "").replace("log_every", "watch_gradients: 2, log_every")
+    )
+    said = refused(recipe, 3, capsys)
+    assert "train.watch_gradients: it tells the tasks' gradients apart by their rows, and 'score' and" in said
 
 
 def test_exact_weights_of_tasks_that_share_rows_are_those_of_a_backward_per_task(

@@ -19,7 +19,7 @@ import trunkline
 from trunkline import checkpoint
 from trunkline.build.assemble import Assembly, assemble
 from trunkline.data.packing import pack
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.errors import ClusterError, ConfigError, DataError, IntegrityError, UsageError
 from trunkline.launch.runs import RunFolder, RunLock
 from trunkline.models.multitask import MultiTask

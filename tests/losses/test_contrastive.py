@@ -49,6 +49,15 @@ def test_symmetric_infonce_by_hand() -> None:
     assert found.tolist() == pytest.approx([(value + math.log(2)) / 2 for value in forth])
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_two_answers_to_one_question_are_not_held_against_each_other(symmetric: bool) -> None:
+    loss, rows = InfoNCE(group=2, temperature=1.0, symmetric=symmetric), torch.stack([X, X, X, X])
+    asked_once = {**pairs([1, 2]), "query_key": torch.tensor([5, 5])}
+    assert loss(rows, asked_once).tolist() == [0.0, 0.0]
+    asked_apart = {**pairs([1, 2]), "query_key": torch.tensor([5, 6])}
+    assert loss(rows, asked_apart).tolist() == pytest.approx([math.log(2)] * 2)
+
+
 def test_a_group_sees_no_other_group() -> None:
     loss, made, keys = InfoNCE(group=4), random_rows(), pairs(list(range(8)))
     changed = made.clone()

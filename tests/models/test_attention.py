@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trunkline.batch import Batch
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.models import attention
 from trunkline.models.transformer import Transformer
 

@@ -16,7 +16,7 @@ import torch
 from trunkline.batch import Batch
 from trunkline.data.keys import row_keys
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.errors import ConfigError, DataError, TrunklineError
 from trunkline.models.base import Words
 from trunkline.models.embeddings import INITS, Embeddings, Settings

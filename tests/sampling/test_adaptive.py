@@ -172,6 +172,20 @@ def test_exp3_is_its_formula_by_hand() -> None:
     assert list(shares(sampler).values()) == pytest.approx(expected)
 
 
+def test_exp3_pays_for_the_share_that_was_drawn_with_the_floor_in_it_by_hand() -> None:
+    sampler = make("exp3", reward="alignment", turn=1, floor=0.2, explore=0.1)
+    sampler.align({"a": 0.5, "b": 0.0, "c": -0.5})
+    assert sampler.gains == pytest.approx({"a": 1.5, "b": 0.0, "c": -1.5})  # all had a third
+    # e' is 1/3: softmax of 1/2, 0, -1/2; e of turn 1 is 0.1 * sqrt(ln 3 / 3). Rows: 0.2 each, and 0.4 by share.
+    explored = 0.1 * math.sqrt(math.log(3) / 3)
+    parts = {"a": math.exp(0.5), "b": 1.0, "c": math.exp(-0.5)}
+    rows = {task: 0.2 + 0.4 * ((1 - 3 * explored) * part / sum(parts.values()) + explored) for task, part in parts.items()}
+    assert shares(sampler) == pytest.approx(rows)
+    sampler.align({"a": 0.5, "b": 0.5, "c": -0.5})
+    expected = {"a": 1.5 + 0.5 / rows["a"], "b": 0.5 / rows["b"], "c": -1.5 - 0.5 / rows["c"]}
+    assert sampler.gains == pytest.approx(expected)
+
+
 def test_a_bandit_finds_the_task_that_pays_and_leaves_none_out() -> None:
     for kind in ("exp3", "ucb1"):
         sampler = make(kind, reward="alignment", turn=1, **({"explore": 0.3} if kind == "exp3" else {}))
@@ -198,6 +212,17 @@ def test_rewards_of_alignment_are_means_over_the_steps_of_a_turn() -> None:
     assert sampler.turns == 0
     sampler.align({"a": 0.0})
     assert sampler.turns == 1 and sampler.gains == pytest.approx({"a": 1.5, "b": 0.0, "c": 0.0})
+
+
+def test_those_that_learn_from_evaluations_say_so_wherever_they_stand() -> None:
+    exp3 = {"kind": "exp3"}
+    assert (
+        make("exp3").needs_verdicts and make("ucb1").needs_verdicts and make("gap", scores=dict.fromkeys(SIZES, 1)).needs_verdicts
+    )
+    assert make("block", of=exp3).needs_verdicts
+    assert make("mixture", mixtures={"top": {"of": list(SIZES), **exp3}}).needs_verdicts
+    assert not make("exp3", reward="alignment").needs_verdicts and not make("block", of="uniform").needs_verdicts
+    assert not make("mixture", mixtures={"top": {"of": list(SIZES)}}).needs_verdicts
 
 
 def lived(**lives: Life) -> Lives:

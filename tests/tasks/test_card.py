@@ -185,6 +185,12 @@ def test_the_parts_of_a_sound_card_take_its_arguments(card):
         ),
         ({"head": "head: {kind: classification}"}, "head.labels: is missing: head 'classification' needs it."),
         ({"head": "head: {kind: classification, labels: [a, b], num_labels: 3}"}, "takes no 'num_labels'"),
+        (
+            {"head": "head: {kind: classification, labels: [a, b], dropout: 2}"},
+            "card.yaml:6:55: head.dropout: must be below 1, found 2.",
+        ),
+        ({"loss": "loss: {kind: focal, gamma: x}"}, "loss.gamma: a number is needed, found 'x'."),
+        ({"metrics": "metrics: [accuracy, {kind: calibration_error, num_bins: 0}]"}, "num_bins: must be at least 1, found 0."),
         ({"data": "data: {format: text, trian: a}"}, "data.trian: source format 'text' takes no 'trian'. Did you mean 'train'?"),
         ({"data": "data: {format: tsv, train: a, delimeter: x}"}, "data.delimeter: source format 'tsv' takes no 'delimeter'."),
     ],

@@ -83,9 +83,10 @@ def test_coefficients_are_torchjd_s_on_the_stacked_gradients(two_ranks: Ranks, n
 
 
 @pytest.mark.parametrize("fault", ["RankLocal", "Weighted", "MeanOfMeans"])
-def test_coefficients_from_a_mistaken_probe_are_rejected(two_ranks: Ranks, fault: str, expected: Tensor) -> None:
-    first, _ = two_ranks(gram.train, 1, stage=1, tokens_per_pass=80, weighting="fairgrad", fault=fault)
-    wanted = torch.tensor(laws.WEIGHTS) * THEIRS["fairgrad"](expected / expected.diagonal().mean())
+@pytest.mark.parametrize("kind", ["fairgrad", "pcgrad", "gradvac", "nash_mtl"])
+def test_coefficients_from_a_mistaken_probe_are_rejected(two_ranks: Ranks, kind: str, fault: str, expected: Tensor) -> None:
+    first, _ = two_ranks(gram.train, 1, stage=1, tokens_per_pass=80, weighting=kind, fault=fault)
+    wanted = torch.tensor(laws.WEIGHTS) * THEIRS[kind](expected / expected.diagonal().mean())
     assert first.weights[0] != pytest.approx(wanted.tolist(), rel=1e-2, abs=2e-3)
 
 
@@ -157,6 +158,15 @@ def test_every_second_step_is_looked_at_where_it_is_asked_for(one_rank: Ranks) -
     (run,) = one_rank(gram.train, 4, weighting="mgda")  # every: 2 in laws.WEIGHTING_SETTINGS
     assert [found is not None for found in run.grams] == [True, False, True, False]
     assert run.weights[0] == run.weights[1] != run.weights[2]
+
+
+@pytest.mark.parametrize("weighting", ["static", "mgda", "gls"])  # gls is exact in laws.WEIGHTING_SETTINGS
+def test_a_run_that_is_watched_is_bit_for_bit_the_one_that_is_not(one_rank: Ranks, weighting: str, expected: Tensor) -> None:
+    (off,) = one_rank(gram.train, 4, weighting=weighting)
+    (on,) = one_rank(gram.train, 4, weighting=weighting, watch=1)
+    assert [found is not None for found in off.grams] == [weighting == "mgda", False, weighting == "mgda", False]
+    assert all(found is not None for found in on.grams) and apart(on.grams[0], expected) < CLOSE
+    assert on.losses == off.losses and on.weights == off.weights and laws.bit_equal(on.state, off.state)
 
 
 def test_probes_are_the_linear_layers_of_the_last_block() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 import gram
 import laws
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.losses.classification import Hinge
 from trunkline.models.heads.classification import Classification
 from trunkline.models.multitask import MultiTask
@@ -35,12 +37,34 @@ def test_opposed_tasks_are_at_minus_1_duplicates_at_1_and_strangers_at_0() -> No
     assert [figures[f"grad/norm_share/{task}"] for task in "abcd"] == pytest.approx([0.2, 0.1, 0.3, 0.4])
 
 
-def test_means_are_over_the_steps_that_had_both_tasks_since_the_last_reading() -> None:
+def test_means_are_over_the_steps_that_had_both_tasks() -> None:
     interference = shown([[1, 0], [1, 0], [0, 0], [0, 0]], [[1, 0], [0, 1], [0, 0], [0, 0]], [[1, 0], [0, 0], [0, 1], [0, 0]])
     figures = interference.read()
     assert figures["grad/cosine/a/b"] == pytest.approx(0.5)
     assert "grad/cosine/a/d" not in figures and "grad/norm_share/d" not in figures
-    assert interference.read() == {}
+    assert interference.read() == figures
+
+
+def test_after_ten_looks_the_newest_counts_a_tenth() -> None:
+    opposed, alike = [[1, 0], [-1, 0], [0, 0], [0, 0]], [[1, 0], [1, 0], [0, 0], [0, 0]]
+    interference = shown(*[opposed] * 30, alike)
+    assert interference.read()["grad/cosine/a/b"] == pytest.approx(-0.9 + 0.1)
+    assert interference.read()["grad/conflict"] == pytest.approx(0.9)
+    # The mean of all 31 would be -29/31, that of what came since a reading 1.
+    assert shown(*[opposed] * 9, alike).read()["grad/cosine/a/b"] == pytest.approx(-0.8)
+
+
+def test_its_state_through_json_continues_exactly_and_without_it_does_not() -> None:
+    rng = np.random.default_rng(0)
+    stacks = [rng.normal(size=(4, 3)).tolist() for _ in range(6)]
+    straight, resumed, forgotten = shown(*stacks[:4]), shown(), shown()
+    resumed.load_state(json.loads(json.dumps(straight.state())))
+    for interference in (straight, resumed, forgotten):
+        for stack in stacks[4:]:
+            gradients = torch.tensor(stack, dtype=torch.float64)
+            interference.see(gradients @ gradients.T)
+    assert resumed.read() == straight.read() != forgotten.read()
+    assert shown().state() == {}
 
 
 def test_a_gradient_that_is_no_number_is_left_out() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 import kinds
 import laws
 from ranks import Ranks
+from trunkline.data.packing import pack
 from trunkline.losses import LOSSES
 
 CLOSE = 2e-6
@@ -63,3 +65,16 @@ def test_ranks_that_write_texts_of_other_lengths_do_not_wait_for_each_other(two_
 def test_every_loss_is_proved_here_or_in_the_small_world_of_laws() -> None:
     there = {"cross_entropy", "mse"}
     assert {case.loss for case in kinds.CASES.values()} | there == set(LOSSES)
+
+
+@pytest.mark.parametrize("name", sorted(kinds.CASES))
+def test_values_are_below_0_only_of_losses_that_say_so(name: str) -> None:
+    case = kinds.CASES[name]
+    model, losses = kinds.world(case)
+    batch = pack(kinds.units(case), kinds.tables(case.rows or case.kind), seed=0)
+    with torch.no_grad():
+        outputs = model(batch)["subject"]
+        given = [outputs + size * torch.randn_like(outputs) for size in (0.1, 1.0, 1.0, 3.0)]
+        given = [F.normalize(vectors, dim=-1) for vectors in given] if case.kind == "contrastive" else given
+        values = torch.cat([losses["subject"](one, batch.tasks["subject"].targets) for one in given])
+    assert bool((values < -1e-5).any()) == losses["subject"].signed == (name == "heteroscedastic")

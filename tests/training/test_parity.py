@@ -10,7 +10,7 @@ import torch
 
 import laws
 from ranks import RankError, Ranks
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 
 STAGES = (0, 1, 2, 3)
 # topic on few rows, score nowhere, tags on one rank only: the mixes are asserted below.

@@ -13,7 +13,7 @@ import partial
 from ranks import Ranks
 from trunkline.data.dealing import build_step
 from trunkline.data.packing import pack
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.models.multitask import owner
 from trunkline.training.optim import parameter_groups
 
@@ -43,7 +43,7 @@ def test_each_row_goes_through_the_trunk_once(world: int) -> None:
 
 
 def test_separate_tables_would_read_the_rows_three_times() -> None:
-    units = partial.stream().next_step(1)
+    units = [*partial.stream().next_step(1)]
     apart = {name: dataclasses.replace(table, host=None) for name, table in partial.tables().items()}
     units += [dataclasses.replace(unit, task=name) for unit in units if unit.task == "topic" for name in partial.GUESTS]
     packs = build_step(1, units, apart, seed=0, rank=0, world=1, tokens_per_pass=10**6)

@@ -140,13 +140,25 @@ def test_directions_have_length_one_by_row_and_noise_is_the_row_s_own_in_any_pac
     ("overrides", "said"),
     [
         (["passes=fgm", "weighting=pcgrad"], "passes 'fgm' go over a micro-batch more than once, and weighting 'pcgrad' takes"),
+        (
+            ["passes=fgm", "train.watch_gradients=5"],
+            "passes 'fgm' go over a micro-batch more than once, and train.watch_gradients",
+        ),
+        (["train.watch_gradients=0"], "train.watch_gradients: must be above 0, found 0"),
+        (["train.watch_gradients=5", "trunk=static"], "train.watch_gradients compares the tasks' gradients on layers"),
+        (
+            ["weighting=pcgrad", "finetune=heads"],
+            "weighting 'pcgrad' compares the tasks' gradients on layers that the trunk must",
+        ),
         (["passes.kind=pgd", "passes.epsilon=-1"], "epsilon: a number from 0 up is needed, found -1"),
         (["passes.kind=freelb", "passes.steps=0"], "steps: a whole number from 1 up is needed, found 0"),
         (["passes=fgmm"], "passes: no pass named 'fgmm'. Did you mean 'fgm'"),
         (["passes.kind=smart", "passes.size=1"], "pass 'smart' takes no 'size'"),
     ],
 )
-def test_passes_that_do_not_fit_are_told_before_a_worker_starts(tmp_path: Path, overrides: list[str], said: str) -> None:
+def test_passes_and_looks_at_gradients_that_do_not_fit_are_told_before_a_worker_starts(
+    tmp_path: Path, overrides: list[str], said: str
+) -> None:
     path = write_project(tmp_path)
     with pytest.raises(ConfigError) as error:
         prepare(load_recipe(path, overrides), tmp_path / "run", tmp_path / "store", lambda _: None)

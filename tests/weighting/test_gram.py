@@ -233,6 +233,12 @@ def test_every_third_step_is_looked_at_and_the_others_change_nothing() -> None:
 
 
 @by_kind
+def test_losses_below_0_are_nothing_to_those_that_read_gradients_alone(kind: str) -> None:
+    assert bool(make(kind).unsigned) == (kind == "gradnorm")
+    assert not make("gradnorm", alpha=0).unsigned
+
+
+@by_kind
 def test_one_task_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError, match=r"weighting\.kind.*one task, 'a'"):
         make(kind, (1.0,))

@@ -97,6 +97,16 @@ def test_famo_s_slope_is_the_gradient_through_the_softmax() -> None:
     assert weighting.logits.tolist() == pytest.approx((before - 0.5 * (logits.grad + 0.1 * before)).tolist())
 
 
+def test_exact_famo_compares_a_step_s_losses_with_those_of_its_rows_after_it() -> None:
+    weighting = make("famo", (1.0, 1.0), lr=0.5, decay=1e-9, exact=True)
+    assert weighting.exact and weighting.looks_back and not make("famo").exact
+    observe(weighting, [5.0, 1.0], [2.0, 3.0])  # two steps' losses are not compared
+    assert weighting.logits.tolist() == [0.0, 0.0]
+    assert weighting.coefficients().tolist() == pytest.approx([2 * 3 / 5, 2 * 2 / 5])
+    weighting.look_back(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    assert weighting.logits.tolist() == pytest.approx([-math.log(2) / 8, math.log(2) / 8])
+
+
 def test_famo_favours_the_task_whose_loss_stands_still() -> None:
     weighting = make("famo", (1.0, 1.0), lr=0.5)
     for step in range(40):
@@ -185,6 +195,23 @@ def test_state_through_json_continues_exactly_and_without_it_does_not(kind: str)
     assert differs or not torch.equal(straight.coefficients(), fresh.coefficients())
 
 
+# A loss that begins near 0 and falls through it to -0.5, beside one that stays.
+FALLING = [*[[1e-6, 0.7, 0.7]] * 4, *([0.5 - step / 40, 0.7, 0.7] for step in range(41)), *[[-0.5, 0.7, 0.7]] * 1500]
+
+
+@by_kind
+def test_losses_below_0_run_away_with_it_or_starve_a_task_exactly_if_it_says_that_it_needs_them_above(kind: str) -> None:
+    weighting = make(kind)
+    unsigned = set(weighting.unsigned)
+    assert unsigned in (set(), set(TASKS))
+    found = torch.stack([observe(weighting, losses).coefficients() for losses in FALLING])
+    assert bool(((found > 1e-3) & (found < 1e3)).all()) == (not unsigned)
+
+
+def test_scaled_takes_losses_below_0_of_tasks_whose_value_at_chance_is_stated() -> None:
+    assert list(make("scaled", chance={"a": 2.0}).unsigned) == ["b", "c"]
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
@@ -201,6 +228,8 @@ def test_state_through_json_continues_exactly_and_without_it_does_not(kind: str)
         ("dtp", {"rate": 1.5}),
         ("imtl_l", {"lr": 0}),
         ("stch", {"mu": -1.0}),
+        ("gls", {"exact": "yes"}),
+        ("famo", {"exact": 1}),
     ],
 )
 def test_settings_out_of_range_are_refused(kind: str, settings: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from small_project import write_project
 from trunkline.cli.app import main
 
 TASKS = ("up", "down", "same", "other")
@@ -75,3 +76,11 @@ def test_one_task_or_a_trunk_whose_layers_do_not_fit_is_refused(tmp_path: Path, 
     assert "-s tasks=[up]: tasks: affinity is between tasks, and there is one. Add a task." in capsys.readouterr().err
     assert main(["affinity", str(recipe), "-s", "train.probes=['*.layer.7.*']", "--steps", "1"]) == 3
     assert "Say train.probes" in capsys.readouterr().err
+
+
+def test_a_loss_that_can_be_below_0_has_no_lookahead_and_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = write_project(tmp_path)
+    card = tmp_path / "tasks" / "score" / "card.yaml"
+    card.write_text(card.read_text() + "loss: heteroscedastic\n")
+    assert main(["affinity", str(recipe), "-s", "tasks=[topic, score]", "--steps", "1"]) == 3
+    assert "tasks: the loss of 'score' may be below 0, and a lookahead is a part of it" in capsys.readouterr().err

@@ -30,7 +30,7 @@ from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.models.base import Trunk
 from trunkline.models.multitask import MultiTask
-from trunkline.registry import METRICS, TRUNKS
+from trunkline.registry import TRUNKS, metric_of
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.training.objective import Objective
@@ -65,13 +65,13 @@ class Assembly:
     @property
     def perfect(self) -> dict[str, float]:
         """What the headline metric of each task can reach at best."""
-        return {judged.name: METRICS.get(next(iter(judged.metrics))).best for judged in self.judged}
+        return {judged.name: metric_of(next(iter(judged.metrics))).best for judged in self.judged}
 
     @property
     def summaries(self) -> dict[str, str]:
         """Which way is up, for trackers: eval/<task>/<metric> -> max or min."""
         ways = {
-            f"eval/{judged.name}/{name}": "max" if METRICS.get(name).higher_is_better else "min"
+            f"eval/{judged.name}/{name}": "max" if metric_of(name).higher_is_better else "min"
             for judged in self.judged
             for name in judged.metrics
         }

@@ -22,7 +22,7 @@ from trunkline.metrics.tables import calibration, confusion, wrongness
 from trunkline.predict import TOKENS_PER_PASS, Model
 from trunkline.quality.leaks import Leak, leaks
 from trunkline.quality.linear import linear, texts
-from trunkline.registry import METRICS
+from trunkline.registry import metric_of
 from trunkline.tasks.catalog import Catalog, nearest_folder
 
 
@@ -158,7 +158,7 @@ def _one(
     found = {metric: measured.value(make()) for metric, make in judged.metrics.items()}
     headline = next(iter(served.metrics))
     guess = baseline(judged, trained)
-    gained = skill(found[headline], guess[headline], METRICS.get(headline).best)
+    gained = skill(found[headline], guess[headline], metric_of(headline).best)
     row = {
         "task": name,
         "kind": served.kind,

@@ -12,7 +12,7 @@ from torch import Tensor
 from trunkline.build.task import make_loss, open_source, reading
 from trunkline.data.packing import Table, pack
 from trunkline.data.store import SplitJob, build_all
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.predict import Model
 from trunkline.tasks.card import check_parts
 from trunkline.tasks.catalog import Catalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from torch import nn
@@ -16,7 +16,7 @@ from trunkline.data.rows import Rows
 from trunkline.data.stream import Stream
 from trunkline.errors import ConfigError, nearest
 from trunkline.losses.base import Loss
-from trunkline.models.base import Trunk
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import SAMPLERS, WEIGHTINGS
 from trunkline.sampling.base import Horizon, Sampler
 from trunkline.sampling.life import Life, Lives
@@ -102,8 +102,13 @@ def column_of(sampler: Sampler) -> str | None:
 
 
 def check_sampler(recipe: Recipe, sampler: Sampler, cards: Mapping[str, Card]) -> None:
-    """Raises ConfigError where tasks share rows and the sampler would tell them apart: by gradients, or by a column of rows of
-    which some have no label."""
+    """Raises ConfigError for a sampler that waits for evaluations where there are none during training, and where tasks share
+    rows and it would tell them apart: by gradients, or by a column of rows of which some have no label."""
+    if sampler.needs_verdicts and recipe.train.evaluate_every is None:
+        raise ConfigError(
+            f"'{recipe.sampling.kind}' learns from evaluations during training. Give train.evaluate_every, such as 100.",
+            where=recipe.where("sampling"),
+        )
     guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
     if guest is not None and (sampler.needs_gram or column_of(sampler) is not None):
         what = "the tasks' gradients" if sampler.needs_gram else f"the column '{column_of(sampler)}' of rows"
@@ -146,20 +151,49 @@ def make_weighting(recipe: Recipe, cards: Mapping[str, Card]) -> Weighting:
     return made
 
 
-def check_probes(recipe: Recipe, weighting: Weighting, sampler: Sampler, trunk: Trunk) -> None:
-    """Raises ConfigError for a weighting or a sampler that compares gradients on layers which the trunk does not name."""
-    linear = [name for name, layer in trunk.named_modules() if isinstance(layer, nn.Linear)]
-    for section, part, kind in (("weighting", weighting, recipe.weighting.kind), ("sampling", sampler, recipe.sampling.kind)):
-        if part.needs_gram and recipe.train.probes is not None and not trunk.probed(recipe.train.probes):
+def check_losses(recipe: Recipe, weighting: Weighting, losses: Mapping[str, Loss]) -> None:
+    """Raises ConfigError for a task whose loss may be below 0, where the weighting makes nothing of that."""
+    for name in weighting.unsigned:
+        if losses[name].signed:
+            raise ConfigError(
+                f"weighting '{recipe.weighting.kind}' needs losses that are never below 0, and that of '{name}' may be. Take "
+                "static, rlw or stch, one that compares gradients (such as upgrad), or another loss in the card.",
+                where=recipe.where("weighting"),
+            )
+
+
+def check_probes(
+    recipe: Recipe, weighting: Weighting, sampler: Sampler, model: MultiTask, cards: Mapping[str, Card], frozen: Collection[str]
+) -> None:
+    """Raises ConfigError where gradients are compared on layers which the trunk does not name or that are `frozen` to the end,
+    or watched of tasks that share rows."""
+    asking = [
+        (f"{section} '{kind}'", "Take one that reads losses only", section)
+        for section, part, kind in (("weighting", weighting, recipe.weighting.kind), ("sampling", sampler, recipe.sampling.kind))
+        if part.needs_gram
+    ]
+    if recipe.train.watch_gradients is not None:
+        asking.append(("train.watch_gradients", "Leave it out", "train.watch_gradients"))
+        guest, host = next(iter(owners(cards, "rows_of").items()), (None, None))
+        if guest is not None:
+            raise ConfigError(
+                f"it tells the tasks' gradients apart by their rows, and '{guest}' and '{host}' share rows. Leave it out, or "
+                "give each task rows of its own.",
+                where=recipe.where("train", "watch_gradients"),
+            )
+    trained = {id(parameter) for name, parameter in model.named_parameters() if name not in frozen}
+    if any(id(layer.weight) in trained for layer in model.trunk.probed(recipe.train.probes)):
+        return
+    linear = [name for name, layer in model.trunk.named_modules() if isinstance(layer, nn.Linear)]
+    for who, instead, section in asking:
+        if recipe.train.probes is not None:
             raise ConfigError(
                 f"no trained linear layer of the trunk fits {', '.join(recipe.train.probes)}. "
                 f"{nearest(recipe.train.probes[0], linear)}",
                 where=recipe.where("train", "probes"),
             )
-        if part.needs_gram and not trunk.probed(recipe.train.probes):
-            raise ConfigError(
-                f"{section} '{kind}' compares the tasks' gradients on layers that the trunk must name, and trunk "
-                f"'{recipe.trunk.kind}' names none that are trained (`Trunk.probes`). Take one that reads losses only, or "
-                "another trunk.",
-                where=recipe.where(section),
-            )
+        raise ConfigError(
+            f"{who} compares the tasks' gradients on layers that the trunk must name, and trunk '{recipe.trunk.kind}' names none "
+            f"that are trained (`Trunk.probes`). {instead}, or take another trunk.",
+            where=recipe.where(*section.split(".")),
+        )

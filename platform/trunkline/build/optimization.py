@@ -79,13 +79,18 @@ def check_passes(
     passes, kind, where = make_passes(recipe), recipe.passes.kind, recipe.where("passes")
     if passes.plain:
         return
-    if weighting.needs_gram or sampler.needs_gram:
-        who = f"weighting '{recipe.weighting.kind}'" if weighting.needs_gram else f"sampling '{recipe.sampling.kind}'"
-        raise ConfigError(
-            f"passes '{kind}' go over a micro-batch more than once, and {who} takes the tasks' gradients from its one backward. "
-            "Take plain passes, or one that reads losses only (such as weighting uncertainty, dwa or famo).",
-            where=where,
-        )
+    looking = [
+        (f"weighting '{recipe.weighting.kind}'", weighting.needs_gram),
+        (f"sampling '{recipe.sampling.kind}'", sampler.needs_gram),
+        ("train.watch_gradients", recipe.train.watch_gradients),
+    ]
+    for who, looks in looking:
+        if looks:
+            raise ConfigError(
+                f"passes '{kind}' go over a micro-batch more than once, and {who} takes the tasks' gradients from its one "
+                "backward. Take plain passes, or what reads losses only (such as weighting uncertainty, dwa or famo).",
+                where=where,
+            )
     cached = [name for name, loss in losses.items() if loss.cached]
     if cached:
         raise ConfigError(

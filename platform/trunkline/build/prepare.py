@@ -17,7 +17,15 @@ from trunkline import durable
 from trunkline.batch import Batch
 from trunkline.build.assemble import PRIMED, make_model
 from trunkline.build.finetune import make_freezing
-from trunkline.build.mixing import check_probes, check_sampler, column_of, make_sampler, make_stream, make_weighting
+from trunkline.build.mixing import (
+    check_losses,
+    check_probes,
+    check_sampler,
+    column_of,
+    make_sampler,
+    make_stream,
+    make_weighting,
+)
 from trunkline.build.optimization import check_optimizer, check_passes
 from trunkline.build.rehearsal import choose
 from trunkline.build.sharing import check_kinds, check_tokens, targets_beside
@@ -127,13 +135,13 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     adopt_all({name: own for name, own in encodings.items() if own.own is None}, cards, sources, store, say)
     # What parts refuse, they refuse here, before a worker starts or a row is tokenised.
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
+    check_losses(recipe, weighting, losses)
     check_kinds(cards, encodings, {name: loss.group for name, loss in losses.items()})
     for name, card in cards.items():
         make_metrics(card, encodings[name])
     model = make_model(recipe, cards, encodings, tokenizer)
-    check_probes(recipe, weighting, sampler, model.trunk)
     check_optimizer(recipe, model)
-    make_freezing(recipe, model)
+    check_probes(recipe, weighting, sampler, model, cards, make_freezing(recipe, model).at(recipe.train.steps))
     start = parent.state(model, cards, recipe, store, say) if parent else None
     _try_losses(model, losses, encodings, cards)
     check_passes(recipe, weighting, sampler, losses, model, _dummies(losses, encodings))

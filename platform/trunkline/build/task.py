@@ -166,26 +166,36 @@ def _loss_kind(card: Card, encoding: Encoding) -> str:
 
 
 @contextlib.contextmanager
-def placed(card: Card, section: str) -> Iterator[None]:
+def placed(card: Card, *route: str | int) -> Iterator[None]:
     """What a part refuses is told with its place in the card."""
     try:
         yield
     except TrunklineError as error:
-        raise error if error.where else type(error)(error.message, where=card.where(section)) from error
+        raise error if error.where else type(error)(error.message, where=card.where(*route)) from error
 
 
 def make_metrics(card: Card, encoding: Encoding) -> dict[str, Callable[[], Metric]]:
-    """Metric name -> a maker of a fresh one; the first is the headline. Raises ConfigError for one that does not fit the kind."""
+    """Metric name -> a maker of a fresh one; the first is the headline. Of one kind at several k, each name says its own: ndcg@5.
+
+    Raises ConfigError for one that does not fit the kind, refuses its arguments, or stands twice.
+    """
     stated = [(part.kind, part.arguments) for part in card.metrics] or [(name, {}) for name in encoding.default_metrics]
+    kinds = [kind for kind, _ in stated]
     made: dict[str, Callable[[], Metric]] = {}
-    for number, (name, given) in enumerate(stated):
-        metric: type[Metric] = METRICS.get(name, where=card.where("metrics", number))
+    for number, (kind, given) in enumerate(stated):
+        where = card.where("metrics", number)
+        metric: type[Metric] = METRICS.get(kind, where=where)
         if not metric.fits(card.head.kind, encoding.records_given):
             fitting = [other for other in METRICS.names() if METRICS.get(other).fits(card.head.kind, encoding.records_given)]
             raise ConfigError(
-                f"metric '{name}' does not fit a {card.head.kind} task. {nearest(name, fitting)}", where=card.where("metrics")
+                f"metric '{kind}' does not fit a {card.head.kind} task. {nearest(kind, fitting)}", where=card.where("metrics")
             )
+        name = f"{kind}@{given['k']}" if kinds.count(kind) > 1 and "k" in given else kind
+        if name in made:
+            raise ConfigError(f"metric '{name}' stands twice. Keep one.", where=where)
         made[name] = functools.partial(metric, **given)
+        with placed(card, "metrics", number):
+            made[name]()
     return made
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from trunkline.batch import Batch
 from trunkline.data.keys import row_keys
 from trunkline.data.packing import Table, collated, pack, riding, tensors
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit, Units, starts_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def deal(sizes: Sequence[int], world: int, capacity: int) -> list[list[list[int]
     the caller (the stream refuses it).
     """
     assert max(sizes, default=0) <= capacity, f"a unit of {max(sizes)} tokens passes {capacity}"
-    order = sorted(range(len(sizes)), key=lambda unit: (-sizes[unit], unit))
+    order = np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist()
     k = max(1, -(-sum(sizes) // (capacity * world)))
     while True:
         bins = _fill(order, sizes, world * k, capacity)
@@ -80,45 +80,44 @@ def _fill(order: Sequence[int], sizes: Sequence[int], count: int, capacity: int)
 
 
 def build_step(
-    step: int, units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int, rank: int, world: int, tokens_per_pass: int
+    step: int, units: Iterable[Unit], tables: Mapping[str, Table], *, seed: int, rank: int, world: int, tokens_per_pass: int
 ) -> Step:
     """This rank's packs of a step. tables: in the model's head order; dummy rows ride on top of `tokens_per_pass`.
 
     Every token of a unit goes through the trunk once, whatever number of tasks its rows are shared by.
     """
+    drawn = Units.of(units).placed()
     counts = dict.fromkeys(tables, 0)
     rows: dict[str, list[int]] = {}
-    parts: list[Unit] = []
     members = riding(tables)
-    for unit in units:
-        placed = replace(unit, place=len(rows.get(unit.task, ())))
-        parts += _apart(placed, tables[unit.task]) if tables[unit.task].divisible else [placed]
-        for name in members[unit.task]:
-            own = tables[name].rows.counts[unit.rows]
-            counts[name] += int(own.sum())
-            chosen = unit.rows if name == unit.task else unit.rows[own > 0]
-            rows.setdefault(name, []).extend(chosen.tolist())
-    dealt = deal([part.tokens for part in parts], world, tokens_per_pass)[rank]
-    batches = [pack([parts[number] for number in micro], tables, seed=seed) for micro in dealt]
-    tokens, drawn = sum(unit.tokens for unit in units), sum(len(unit.rows) for unit in units)
-    divided = {name: _whole(name, tables[name], units, seed) for name in rows if tables[name].divisible}
-    return Step(step, batches, counts, tokens, {name: own for name, own in rows.items() if own}, drawn, divided)
+    for host in drawn.seen():
+        row_ids = drawn.rows[drawn.of_task(host)]
+        for name in members[host]:
+            own = tables[name].rows.counts[row_ids]
+            counts[name] = int(own.sum())
+            if len(chosen := row_ids if name == host else row_ids[own > 0]):
+                rows[name] = chosen.tolist()
+    parts = _parts(drawn, tables)
+    dealt = deal(parts.tokens.tolist(), world, tokens_per_pass)[rank]
+    batches = [pack(parts.take(np.array(micro, np.int64)), tables, seed=seed) for micro in dealt]
+    divided = {name: _whole(name, tables[name], drawn, seed) for name in rows if tables[name].divisible}
+    return Step(step, batches, counts, int(drawn.tokens.sum()), rows, len(drawn.rows), divided)
 
 
-def _apart(unit: Unit, table: Table) -> list[Unit]:
-    """A unit for each of its rows."""
-    sizes = (table.rows.tokens.starts[unit.rows + 1] - table.rows.tokens.starts[unit.rows]).tolist()
-    numbers = range(len(unit.rows))
-    return [
-        Unit(unit.task, unit.rows[n : n + 1], unit.passes[n : n + 1], size, unit.place + n)
-        for n, size in zip(numbers, sizes, strict=True)
-    ]
+def _parts(units: Units, tables: Mapping[str, Table]) -> Units:
+    """What is dealt: the units, those of divisible tasks row by row."""
+    divisible = np.array([task in tables and tables[task].divisible for task in units.names], bool)
+    if not divisible.any():
+        return units
+    sizes = np.zeros(len(units.rows), np.int64)
+    for name in units.seen():
+        mine, starts = units.of_task(name), tables[name].rows.tokens.starts
+        sizes[mine] = starts[units.rows[mine] + 1] - starts[units.rows[mine]]
+    return units.apart(divisible[units.tasks], sizes)
 
 
-def _whole(name: str, table: Table, units: Sequence[Unit], seed: int) -> Whole:
-    mine = [unit for unit in units if unit.task == name]
-    row_ids = np.concatenate([unit.rows for unit in mine])
-    passes = np.concatenate([unit.passes for unit in mine])
-    rows = table.rows.take(row_ids)
-    _, targets = collated(name, table, rows, row_keys(seed, name, row_ids, passes))
-    return Whole(tensors(targets), np.concatenate([[0], np.cumsum(rows.lengths.lengths)]))
+def _whole(name: str, table: Table, units: Units, seed: int) -> Whole:
+    mine = units.of_task(name)
+    rows = table.rows.take(units.rows[mine])
+    _, targets = collated(name, table, rows, row_keys(seed, name, units.rows[mine], units.passes[mine]))
+    return Whole(tensors(targets), starts_of(rows.lengths.lengths))

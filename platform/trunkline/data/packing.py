@@ -13,7 +13,7 @@ from trunkline.batch import ROW_WEIGHT, Batch, Picked, TaskSlice
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.keys import row_keys, token_chances
 from trunkline.data.rows import Ragged, Rows
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit, Units
 
 Collate = Callable[[Rows, np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
@@ -56,20 +56,18 @@ def riding(tables: Mapping[str, Table]) -> dict[str, list[str]]:
     return found
 
 
-def pack(units: Sequence[Unit], tables: Mapping[str, Table], *, seed: int) -> Batch:
+def pack(units: Iterable[Unit], tables: Mapping[str, Table], *, seed: int) -> Batch:
     """Rows sorted by task, in draw order within one; every task of `tables` gets a slice, a dummy one if it has no row.
 
     Tasks that share rows have the same slice, and each picks of it the rows it has a label for.
     """
-    builder = _Builder(chances=True)
+    builder, drawn = _Builder(chances=True), Units.of(units)
     for host, members in riding(tables).items():
-        mine = [unit for unit in units if unit.task == host]
-        if mine:
-            row_ids = np.concatenate([unit.rows for unit in mine])
-            passes = np.concatenate([unit.passes for unit in mine])
-            keys = {name: row_keys(seed, name, row_ids, passes) for name in members}
-            places = np.concatenate([unit.place + np.arange(len(unit.rows)) for unit in mine])
-            builder.share({name: tables[name] for name in members}, row_ids, keys, places)
+        mine = drawn.of_task(host)
+        if len(mine):
+            row_ids = drawn.rows[mine]
+            keys = {name: row_keys(seed, name, row_ids, drawn.passes[mine]) for name in members}
+            builder.share({name: tables[name] for name in members}, row_ids, keys, drawn.row_places[mine])
         else:
             for name in members:
                 builder.dummy(name, tables[name])

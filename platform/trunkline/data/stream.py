@@ -7,30 +7,16 @@ fit. A restored stream continues as if it had never stopped, whatever the number
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trunkline.batch import Sampler
 from trunkline.data.order import Orders, philox
+from trunkline.data.units import Units, joined, starts_of
 from trunkline.errors import ConfigError, DataError
 
 BLOCK = 256  # draws decided at once; what lies behind the step's cut is not consumed
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Rows of one task drawn together: one row, or a whole group. rows, passes [G]; tokens: their sum.
-
-    place: of the first of them among the task's rows of the step.
-    """
-
-    task: str
-    rows: np.ndarray
-    passes: np.ndarray
-    tokens: int
-    place: int = 0
 
 
 class Stream:
@@ -55,7 +41,7 @@ class Stream:
         divisible: Collection[str] = (),
         difficulty: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        self.names = list(sizes)
+        self.names = tuple(sizes)
         self.sizes = {name: np.asarray(size) for name, size in sizes.items()}
         self.groups = {name: (groups or {}).get(name, 1) for name in self.names}
         self.sampler, self.seed, self.tokens_per_step = sampler, seed, tokens_per_step
@@ -95,37 +81,37 @@ class Stream:
                     "as head.max_candidates)."
                 )
 
-    def next_step(self, step: int) -> list[Unit]:
+    def next_step(self, step: int) -> Units:
         """The units of one optimizer step, in draw order; at least one, at most `tokens_per_step` tokens in all.
 
         A unit that waits since the last step, of a task whose rate is 0 by now or whose pool has grown, is given back and drawn
         when it has a rate.
         """
-        units: list[Unit] = []
+        parts: list[Units] = []
         room = self.tokens_per_step
         rates = self.sampler.rates(step)
         if self.pending is not None and not rates[self.pending[0]]:
             self._give_back()
         self._release(self.sampler.released(step))
         if self.pending is not None:
-            units.append(self._unit(*self.pending))
-            room -= units[0].tokens
+            parts.append(self._waiting())
+            room -= int(parts[0].tokens[0])
             self.pending = None
         chances = self._chances(rates)
         while self.pending is None:
-            tokens, self.pending = self._draw(units, chances, room)
-            room -= tokens
+            drawn, self.pending = self._draw(chances, room)
+            room -= int(drawn.tokens.sum())
+            parts.append(drawn)
+        units = joined(parts).placed()
         self._count(units, rates)
         return units
 
-    def _count(self, units: list[Unit], rates: Mapping[str, float]) -> None:
+    def _count(self, units: Units, rates: Mapping[str, float]) -> None:
         """Books the step: rows and tokens of each task, and the rows that its rates promise it of as many."""
-        number = {name: task for task, name in enumerate(self.names)}
-        tasks = [number[unit.task] for unit in units]
-        rows = np.bincount(tasks, minlength=len(self.names)) * self._group
+        rows = np.bincount(units.tasks, minlength=len(self.names)) * self._group
         wanted = np.array([rates[name] for name in self.names], np.float64)
         self._booked[0] += rows
-        self._booked[1] += np.bincount(tasks, [unit.tokens for unit in units], len(self.names))
+        self._booked[1] += np.bincount(units.tasks, units.tokens, len(self.names))
         self._booked[2] += wanted / wanted.sum() * rows.sum()
 
     def account(self) -> dict[str, float]:
@@ -148,6 +134,12 @@ class Stream:
         """Rows drawn so far, per task."""
         return dict(zip(self.names, self._cursors.tolist(), strict=True))
 
+    def _waiting(self) -> Units:
+        """The unit that did not fit into the last step."""
+        assert self.pending is not None
+        name, start = self.pending
+        return self._units(np.array([self.names.index(name)]), np.array([start]))
+
     def _give_back(self) -> None:
         assert self.pending is not None
         name, start = self.pending
@@ -169,23 +161,17 @@ class Stream:
             self._since[task] = self._cursors[task]
             self._orders.resize(task, pool)
 
-    def _draw(self, units: list[Unit], chances: np.ndarray, room: int) -> tuple[int, tuple[str, int] | None]:
-        """Appends units that fit into `room` tokens; returns theirs, and the first that does not."""
+    def _draw(self, chances: np.ndarray, room: int) -> tuple[Units, tuple[str, int] | None]:
+        """Units that fit into `room` tokens, and the first that does not."""
         tasks = self._tasks_ahead(chances, room)
         starts = self._cursors[tasks] + _ranks(tasks) * self._group[tasks]
-        tasks, starts = self._within_pages(tasks, starts)
-        rows, passes, ends = self._rows(tasks, starts)
-        firsts = ends - self._group[tasks]
-        tokens = np.add.reduceat(self._tokens[np.repeat(self._first[tasks], self._group[tasks]) + rows], firsts, dtype=np.int64)
-        total = np.cumsum(tokens)
-        fit = int(np.searchsorted(total, room, side="right"))
-        taken = min(fit + 1, len(tasks))
+        units = self._units(*self._within_pages(tasks, starts))
+        fit = int(np.searchsorted(np.cumsum(units.tokens), room, side="right"))
+        taken = min(fit + 1, len(units))
         self.draws += taken
         self._cursors += np.bincount(tasks[:taken], minlength=len(self.names)) * self._group
-        cut = (values[:fit].tolist() for values in (tasks, firsts, ends, tokens))
-        units += [Unit(self.names[t], rows[a:b], passes[a:b], size) for t, a, b, size in zip(*cut, strict=True)]
-        over = (self.names[tasks[fit]], int(starts[fit])) if fit < len(tasks) else None
-        return int(total[fit - 1]) if fit else 0, over
+        over = (self.names[tasks[fit]], int(starts[fit])) if fit < len(units) else None
+        return units[:fit], over
 
     def _within_pages(self, tasks: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As many of the draws as need no third page of a task's order."""
@@ -203,17 +189,17 @@ class Stream:
         turns, inside = np.divmod(places - self._since[tasks], self._orders.pools[tasks])
         return turns + self._turn[tasks], inside
 
-    def _rows(self, tasks: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and passes of units that begin at these places of their tasks' cursors, end to end, and where each ends."""
+    def _units(self, tasks: np.ndarray, places: np.ndarray) -> Units:
+        """A unit of each of these tasks, from the place of its cursor at which it begins."""
         group = self._group[tasks]
-        ends = np.cumsum(group)
+        starts = starts_of(group)
         owners = np.repeat(tasks, group)
-        places = np.arange(ends[-1]) + np.repeat(starts - (ends - group), group)
-        turns, inside = self._turns(owners, places)
+        turns, inside = self._turns(owners, np.arange(starts[-1]) + np.repeat(places - starts[:-1], group))
         rows = self._orders.rows(owners, turns, inside)
         if self._easiest is not None:
             rows = self._easiest[self._first[owners] + rows]
-        return rows, turns, ends
+        tokens = np.add.reduceat(self._tokens[self._first[owners] + rows], starts[:-1], dtype=np.int64)
+        return Units(self.names, tasks, starts, rows, turns, tokens, np.zeros_like(tasks))
 
     def passes(self) -> dict[str, float]:
         """How often each task's rows have been gone through."""
@@ -252,11 +238,6 @@ class Stream:
         index: np.ndarray = np.searchsorted(chances, ahead * chances[-1], side="right")
         last = int(np.searchsorted(chances, chances[-1]))  # the last task with a rate above 0, should a product round up
         return np.minimum(index, last)
-
-    def _unit(self, name: str, start: int) -> Unit:
-        task = np.array([self.names.index(name)])
-        rows, passes, _ = self._rows(task, np.array([start]))
-        return Unit(name, rows, passes, int(self.sizes[name][rows].sum()))
 
 
 def _ranks(tasks: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from trunkline.build.assemble import Assembly
 from trunkline.checkpoint import name_of
 from trunkline.config import AGGREGATE
 from trunkline.evaluate import baseline, evaluate, skill
-from trunkline.registry import METRICS
+from trunkline.registry import metric_of
 
 EVALUATED_ROWS = 4000  # of a split during training; the whole split is `trunkline evaluate`'s
 LOWEST = -1e300  # JSON knows no infinity
@@ -62,7 +62,7 @@ class Judge:
             figures |= {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
             headline = next(iter(judged.metrics))
             gained = skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name])
-            verdicts[judged.name] = Verdict(found[headline], gained, METRICS.get(headline).higher_is_better)
+            verdicts[judged.name] = Verdict(found[headline], gained, metric_of(headline).higher_is_better)
         if verdicts:
             figures["eval/skill"] = sum(verdict.skill for verdict in verdicts.values()) / len(verdicts)
         # Ranks add up in orders of their own; what samplers decide from must be equal to the last bit.

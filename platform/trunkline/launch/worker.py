@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -32,7 +31,7 @@ from trunkline.monitor.wandb import Wandb
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.freezing import Freezing
-from trunkline.training.guards import Skipped
+from trunkline.training.interference import Interference
 from trunkline.training.loop import Plan, Progress, train
 from trunkline.training.spikes import Spikes
 
@@ -128,6 +127,7 @@ class Worker:
             seed=self.recipe.seed,
             rank=self.rank,
             world=self.world,
+            watch_gradients=settings.watch_gradients,
         )
         train(
             plan,
@@ -189,17 +189,16 @@ class Worker:
         return self.engine
 
     def _restore(self, restored: checkpoint.Restored | None, entries: Entries, lost: Collection[str]) -> Progress:
+        progress = Progress(spikes=Spikes(self.recipe.train.spike_sigma), interference=Interference(list(self.built.tables)))
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
-            return Progress(spikes=Spikes(self.recipe.train.spike_sigma))
+            return progress
         if self.average is not None:
             self.average.load({name: entry["ema"] for name, entry in entries.items() if "ema" in entry})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.load_state(restored.state, lost)
-        skipped = Skipped(**restored.state.get("skipped", {}))  # checkpoints of before it was counted have none
-        spikes = Spikes(self.recipe.train.spike_sigma)
-        spikes.load_state(restored.state.get("spikes", {}))
-        return Progress(restored.step, int(restored.state["tokens"]), skipped, spikes)
+        progress.load_state(restored.step, restored.state)
+        return progress
 
     def _monitor(self, progress: Progress, *, resumed: bool) -> Monitor:
         if self.rank:
@@ -235,9 +234,7 @@ class Worker:
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
         document = {
             "run_id": self.folder.run_id,
-            "tokens": progress.tokens,
-            "skipped": dataclasses.asdict(progress.skipped),
-            "spikes": progress.spikes.state(),
+            **progress.state(),
             "stream": self.built.stream.state(),
             "weighting": self.built.weighting.state(),
             **self.judge.state_with(progress.step),

@@ -19,7 +19,8 @@ class Loss(nn.Module):
     head's constructor, handed over as the encoding's `head_arguments` are; a head that does not take it does not fit. group:
     rows that must come together (1 unless rows couple). cached: a group may be divided over packs and ranks; outputs are then
     one vector a trunk row, and the loss is worked out over whole groups from vectors kept of a first forward. applied: losses it
-    is made of, by name, which must fit the task as well.
+    is made of, by name, which must fit the task as well. signed: values may be below 0, so that a weighting that needs positive
+    losses refuses it.
     """
 
     unit: ClassVar[str] = "row"
@@ -27,6 +28,7 @@ class Loss(nn.Module):
     asks: ClassVar[Mapping[str, Any]] = {}
     group: int = 1
     cached: bool = False
+    signed: bool = False
 
     @property
     def applied(self) -> Collection[str]:

@@ -69,9 +69,10 @@ class InfoNCE(_Grouped):
     """Softmax over the positives and the hard negatives of the row's group.
 
         value = -log( exp(a . p / t) / sum over texts c of exp(a . c / t) ),   t = temperature
-        c: the positives and the negatives of ALL rows of the group, without those that are the row's own positive's twin
+        c: the positives and the negatives of ALL rows of the group, without those that are right answers of the row too
 
     targets `key` [n]: a hash of the positive's text; another row's positive, or a negative, with the same key is no wrong answer.
+    `query_key` [n], where there is one: of the anchor's; the positive of another row with the same anchor is no wrong answer.
     `negative_key` [H]: of the negatives, where rows may have some. Returns [n] in nats. symmetric: the mean of that and of the
     same with anchors and positives exchanged (which of the group's anchors belongs to the positive; negatives take no part).
     cached: `group` may exceed what a pass holds (Gao et al., arXiv:2101.06983): its rows are dealt over packs and ranks, and
@@ -92,7 +93,10 @@ class InfoNCE(_Grouped):
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         texts, key, size = _texts(outputs, targets), targets["key"], self.size(len(targets["key"]))
         anchor, positive, own_key = (value.unflatten(0, (-1, size)) for value in (texts.anchor, texts.positive, key))
-        twin = (own_key[:, :, None] == own_key[:, None, :]) & ~torch.eye(size, dtype=torch.bool, device=key.device)
+        twin = _equal(own_key)
+        if "query_key" in targets:
+            twin = twin | _equal(targets["query_key"].unflatten(0, (-1, size)))
+        twin = twin & ~torch.eye(size, dtype=torch.bool, device=key.device)
         scores = (anchor @ positive.transpose(1, 2) / self.temperature).masked_fill(twin, float("-inf"))  # [groups, G, G]
         wanted = torch.arange(size, device=key.device).repeat(len(scores))
         harder = self._against_negatives(texts, anchor, own_key, targets) if len(texts.negative) else scores[:, :, :0]
@@ -113,6 +117,11 @@ class InfoNCE(_Grouped):
         right = own_key[:, :, None] == key[:, None, :]
         scores = anchor @ laid.transpose(1, 2) / self.temperature
         return scores.masked_fill(right | ~there[:, None, :], float("-inf"))
+
+
+def _equal(keys: Tensor) -> Tensor:
+    """Which rows of a group have the same key: [groups, G] -> [groups, G, G]."""
+    return keys[:, :, None] == keys[:, None, :]
 
 
 @LOSSES.register("cosine")
@@ -222,7 +231,7 @@ class Matryoshka(Loss):
         self.weights = weights_of("weights", weights) or [1.0] * len(self.dims)
         if len(self.weights) != len(self.dims):
             raise ConfigError(f"weights: one for each of the {len(self.dims)} dims is needed, found {len(self.weights)}.")
-        self.group, self.cached = self.loss.group, self.loss.cached
+        self.group, self.cached, self.signed = self.loss.group, self.loss.cached, self.loss.signed
 
     @property
     def applied(self) -> Collection[str]:

@@ -37,6 +37,7 @@ class Distillation(Loss):
         self.own = None if of is None else _made(of)
         self._applied = () if of is None else (of if isinstance(of, str) else str(of["kind"]),)
         self.group = 1 if self.own is None else self.own.group
+        self.signed = self.own is not None and self.own.signed
 
     @property
     def applied(self) -> Collection[str]:

@@ -87,6 +87,7 @@ class Heteroscedastic(_Numbers):
     """
 
     asks = {"log_var": True}
+    signed = True
 
     def forward(self, outputs: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         mean, log_var = outputs.float().unbind(-1)

@@ -73,10 +73,11 @@ def interval(metric: Metric, measured: Measured, draws: int) -> tuple[float, flo
     draws = min(draws, metric.most_draws)
     if not draws or not len(measured.ids):
         return None
-    return _bounds(measured.drawn(metric, draws))
+    return bounds(measured.drawn(metric, draws))
 
 
-def _bounds(drawn: np.ndarray) -> tuple[float, float] | None:
+def bounds(drawn: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % percentile interval of figures drawn; those that are no numbers are left out, None if all are."""
     known = drawn[np.isfinite(drawn)]
     if not len(known):
         return None
@@ -112,8 +113,7 @@ def paired(metric: Metric, own: Measured, other: Measured, draws: int) -> Paired
     draws = min(draws, metric.most_draws)
     drawn = own.drawn(metric, draws) - other.drawn(metric, draws) if draws and len(own.ids) else np.zeros(0)
     drawn = drawn[np.isfinite(drawn)]
-    bounds = _bounds(drawn)
-    low, high = bounds or (None, None)
+    low, high = bounds(drawn) or (None, None)
     p = min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (1 + len(drawn))) if len(drawn) else None
     up = 1 if metric.higher_is_better else -1
     verdict: Literal["better", "worse", "not told apart"] = "not told apart"

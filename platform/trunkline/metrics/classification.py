@@ -6,7 +6,7 @@ import numpy as np
 
 from trunkline.errors import ConfigError
 from trunkline.metrics.base import Metric
-from trunkline.registry import METRICS
+from trunkline.registry import METRICS, Count
 
 
 def _confusion(prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ class CalibrationError(Metric):
     higher_is_better = False
     best = 0.0
 
-    def __init__(self, *, num_bins: int = 15) -> None:
+    def __init__(self, *, num_bins: Count = 15) -> None:
         if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1:
             raise ConfigError(f"num_bins must be a whole number of at least 1, found {num_bins!r}.")
         super().__init__()

@@ -15,7 +15,7 @@ import numpy as np
 
 from trunkline.errors import ConfigError
 from trunkline.metrics.base import Metric
-from trunkline.registry import METRICS
+from trunkline.registry import METRICS, Count
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class RecallAtK(_Relevance):
     candidates can not reach 1.
     """
 
-    def __init__(self, *, k: int = 1, relevant_from: float | None = None) -> None:
+    def __init__(self, *, k: Count = 1, relevant_from: float | None = None) -> None:
         super().__init__(relevant_from=relevant_from)
         self.k = _checked(k)
 
@@ -153,7 +153,7 @@ class Ndcg(_Lists):
     the same for grades of 0 and 1.
     """
 
-    def __init__(self, *, k: int | None = 10) -> None:
+    def __init__(self, *, k: Count | None = 10) -> None:
         super().__init__()
         self.k = _checked(k)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from trunkline.errors import ConfigError
 from trunkline.metrics.base import Metric
-from trunkline.registry import METRICS
+from trunkline.registry import METRICS, Count
 
 CHUNK_ROWS = 256
 
@@ -73,7 +73,7 @@ class _Ranks(Metric):
 
     needs = frozenset({"query", "candidate", "key", "query_key"})
 
-    def __init__(self, *, num_candidates: int = 50) -> None:
+    def __init__(self, *, num_candidates: Count = 50) -> None:
         if isinstance(num_candidates, bool) or not isinstance(num_candidates, int) or num_candidates < 2:
             raise ConfigError(f"num_candidates must be a whole number of at least 2, found {num_candidates!r}.")
         super().__init__()
@@ -122,7 +122,7 @@ class _First(_Ranks):
 class RetrievalRecall(_First):
     """Share of queries whose own candidate is among the first k. query, candidate [n, D] float32; key, query_key [n] int64."""
 
-    def __init__(self, *, k: int = 1, num_candidates: int = 50) -> None:
+    def __init__(self, *, k: Count = 1, num_candidates: Count = 50) -> None:
         super().__init__(k=k, num_candidates=num_candidates)
 
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ class RetrievalNdcg(_First):
     Source: Jarvelin & Kekalainen, ACM TOIS 20 (2002), with one right candidate of grade 1, so that the ideal gain is 1.
     """
 
-    def __init__(self, *, k: int = 10, num_candidates: int = 50) -> None:
+    def __init__(self, *, k: Count = 10, num_candidates: Count = 50) -> None:
         super().__init__(k=k, num_candidates=num_candidates)
 
     def gain(self, above: np.ndarray, ties: np.ndarray) -> np.ndarray:

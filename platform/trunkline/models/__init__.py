@@ -7,5 +7,6 @@ TRUNKS = {
     "gru": "recurrent",
     "bilm": "bilm",
     "transformer": "transformer",
+    "padded": "padded",
 }
 POOLINGS = {"first": "pooling", "mean": "pooling", "max": "pooling", "attention": "pooling", "last": "pooling"}

@@ -13,7 +13,7 @@ from trunkline.batch import Batch
 from trunkline.errors import ConfigError
 from trunkline.models.own import Own, check_share, check_size
 from trunkline.models.steps import Steps
-from trunkline.registry import TRUNKS
+from trunkline.registry import TRUNKS, Count, Dropout
 
 
 @TRUNKS.register("bilm")
@@ -37,10 +37,10 @@ class BiLM(Own):
         pad_id: int,
         max_length: int,
         *,
-        hidden_size: int = 256,
-        layers: int = 2,
-        cell_size: int | None = None,
-        dropout: float = 0.1,
+        hidden_size: Count = 256,
+        layers: Count = 2,
+        cell_size: Count | None = None,
+        dropout: Dropout = 0.1,
         embeddings: Mapping[str, Any] | None = None,
         pretrained: str | None = None,
     ) -> None:

@@ -12,7 +12,7 @@ from trunkline.batch import Batch
 from trunkline.errors import ConfigError
 from trunkline.models.own import Own, check_share, check_size
 from trunkline.models.steps import Steps
-from trunkline.registry import TRUNKS
+from trunkline.registry import TRUNKS, Count, Dropout
 
 
 class Recurrent(Own):
@@ -32,11 +32,11 @@ class Recurrent(Own):
         pad_id: int,
         max_length: int,
         *,
-        hidden_size: int = 256,
-        layers: int = 1,
+        hidden_size: Count = 256,
+        layers: Count = 1,
         bidirectional: bool = True,
-        window: int | None = None,
-        dropout: float = 0.1,
+        window: Count | None = None,
+        dropout: Dropout = 0.1,
         embeddings: Mapping[str, Any] | None = None,
         pretrained: str | None = None,
     ) -> None:

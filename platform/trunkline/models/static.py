@@ -13,7 +13,7 @@ from trunkline.batch import Batch
 from trunkline.errors import ConfigError, nearest
 from trunkline.models.base import Primed, Words
 from trunkline.models.own import Own, check_share
-from trunkline.registry import TRUNKS
+from trunkline.registry import TRUNKS, Count, Dropout
 
 SMOOTH: Final = 1e-3  # a of SIF, the middle of the paper's range
 MOST_ROWS: Final = 20_000  # rows from which the common direction is learned
@@ -41,10 +41,10 @@ class Static(Own):
         pad_id: int,
         max_length: int,
         *,
-        hidden_size: int | None = None,
+        hidden_size: Count | None = None,
         weights: str | None = None,
         common: bool = False,
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
         embeddings: Mapping[str, Any] | None = None,
         pretrained: str | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from trunkline.models.base import Primed, Trunk, Words
 from trunkline.models.embeddings import INITS, Settings
 from trunkline.models.places import PACKAGE, located
 from trunkline.models.prompt import Site
-from trunkline.registry import TRUNKS
+from trunkline.registry import TRUNKS, Count, Dropout
 
 
 @TRUNKS.register("transformer")
@@ -31,9 +31,10 @@ class Transformer(Trunk):
     has an architecture with a factorised table, albert or electra. positions: learned, sinusoidal (distilbert) or rotary
     (modernbert, nomic_bert); None: as the architecture has them. Encoders without transformers' attention registry
     (MPNet, DeBERTa-v2) run padded, and so does any with `packed: false`, to compare; padded rows are read whole only. Raises
-    ConfigError for sizes that do not fit, IntegrityError for a folder with code in it.
+    ConfigError for sizes that do not fit, IntegrityError for a folder with code in it. may_pack: whether this kind packs.
     """
 
+    may_pack: ClassVar[bool] = True
     one_way: ClassVar[str] = "Take an encoder with transformers' attention registry (bert, roberta, modernbert), packed."
 
     def __init__(
@@ -42,12 +43,12 @@ class Transformer(Trunk):
         pad_id: int,
         max_length: int,
         *,
-        hidden_size: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        intermediate_size: int | None = None,
+        hidden_size: Count = 256,
+        layers: Count = 4,
+        heads: Count = 4,
+        intermediate_size: Count | None = None,
         architecture: str = "bert",
-        dropout: float = 0.1,
+        dropout: Dropout = 0.1,
         positions: str | None = None,
         embeddings: Mapping[str, Any] | None = None,
         pretrained: str | None = None,
@@ -88,7 +89,7 @@ class Transformer(Trunk):
         if settings.init is not None:
             INITS[settings.init](self.embeddings.weight.data)
         self.embeddings.weight.requires_grad_(settings.trained)
-        self.packed: bool = packed and bool(getattr(self.encoder, "_supports_attention_backend", False))
+        self.packed: bool = packed and self.may_pack and bool(getattr(self.encoder, "_supports_attention_backend", False))
         if self.packed:
             self.encoder.set_attn_implementation(attention.register())
             self.sights = frozenset({-1, 0, 1})

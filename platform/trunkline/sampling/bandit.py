@@ -47,6 +47,10 @@ class Bandit(Sampler):
     def needs_gram(self) -> bool:
         return self.reward == "alignment"
 
+    @property
+    def needs_verdicts(self) -> bool:
+        return self.reward == "validation"
+
     def align(self, cosines: Mapping[str, float]) -> None:
         if self.reward != "alignment":
             return
@@ -70,12 +74,15 @@ class Bandit(Sampler):
 
     def _end(self, rewards: Mapping[str, float]) -> None:
         """A turn is over."""
-        shares = self.shares()
+        self.learn({task: min(1.0, max(-1.0, reward)) for task, reward in rewards.items()})
         self.turns += 1
-        self.learn({task: min(1.0, max(-1.0, reward)) for task, reward in rewards.items()}, shares)
 
     def rates(self, step: int) -> Mapping[str, float]:
         del step
+        return self.drawn()
+
+    def drawn(self) -> dict[str, float]:
+        """What each task has of the rows, floor and all; they sum to one."""
         left = 1 - self.floor * len(self.sizes)
         return {task: self.floor + left * part for task, part in self.shares().items()}
 
@@ -84,8 +91,8 @@ class Bandit(Sampler):
         """What each task would have without a floor; they sum to one."""
 
     @abstractmethod
-    def learn(self, rewards: Mapping[str, float], shares: Mapping[str, float]) -> None:
-        """Rewards of the turn that has ended, and the shares it had."""
+    def learn(self, rewards: Mapping[str, float]) -> None:
+        """Rewards of the turn that ends; `shares` and `drawn` are still its own."""
 
     def state(self) -> dict[str, object]:
         kept = {"turns": self.turns, "steps": self.steps, "before": self.before, "sums": self.sums, "seen": self.seen}
@@ -100,11 +107,12 @@ class Bandit(Sampler):
 class Exp3(Bandit):
     """Shares in proportion to exp(what a task has paid for its share so far).
 
-        share = (1 - T * e) * softmax(e' * gain) + e,  e = min(1 / T, explore * sqrt(ln T / (T * turns)));  gain += reward / share
+        share = (1 - T * e) * softmax(e' * gain) + e,  e = min(1 / T, explore * sqrt(ln T / (T * turns)));  gain += reward / drawn
 
     Source: FLAD, Albalak et al. 2023, algorithm 1 (arXiv:2302.00674), after Auer et al. 2002; e' is e of the turn before,
-    with explore 1. Departure: a turn pays every task that was seen in it, each for the share it had, instead of the single one
-    that was drawn. explore: > 0; with 1, theirs, shares are even for the first T * ln T turns.
+    with explore 1. drawn: the share it had of the rows, floor and all, or a thousandth. Departure: a turn pays every task that
+    was seen in it, each for what it had, instead of the single one that was drawn. explore: > 0; with 1, theirs, shares are even
+    for the first T * ln T turns.
     """
 
     def __init__(
@@ -127,9 +135,10 @@ class Exp3(Bandit):
         total = sum(weights.values())
         return {task: (1 - len(weights) * explored) * weight / total + explored for task, weight in weights.items()}
 
-    def learn(self, rewards: Mapping[str, float], shares: Mapping[str, float]) -> None:
+    def learn(self, rewards: Mapping[str, float]) -> None:
+        drawn = self.drawn()
         for task, reward in rewards.items():
-            self.gains[task] += reward / max(shares[task], self.floor, 1e-3)
+            self.gains[task] += reward / max(drawn[task], 1e-3)
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "gains": dict(self.gains)}
@@ -166,8 +175,8 @@ class UCB1(Bandit):
     def _score(self, task: str) -> float:
         return self.means.get(task, 0.0) + math.sqrt(2 * math.log(max(self.turns, 1)) / self.had[task])
 
-    def learn(self, rewards: Mapping[str, float], shares: Mapping[str, float]) -> None:
-        (drawn,) = (task for task, part in shares.items() if part)
+    def learn(self, rewards: Mapping[str, float]) -> None:
+        (drawn,) = (task for task, part in self.shares().items() if part)
         self.had[drawn] += 1
         if drawn in rewards:
             mean = self.means.get(drawn, rewards[drawn])

@@ -61,6 +61,11 @@ class Sampler(ABC):
         """Whether the next step's gradients are to be compared, for `align`."""
         return False
 
+    @property
+    def needs_verdicts(self) -> bool:
+        """Whether it learns from evaluations during training, for `judge`."""
+        return False
+
     def align(self, cosines: Mapping[str, float]) -> None:
         """After a step: the cosine of each task's gradient with the sum of the others', of tasks that showed one."""
         del cosines
@@ -100,6 +105,10 @@ class Around(Sampler):
     @property
     def needs_gram(self) -> bool:
         return self.of.needs_gram
+
+    @property
+    def needs_verdicts(self) -> bool:
+        return self.of.needs_verdicts
 
     def align(self, cosines: Mapping[str, float]) -> None:
         self.of.align(cosines)

@@ -47,6 +47,10 @@ class Gap(Around):
         self.scores = {task: float(score) for task, score in scores.items()}
         self.distance: dict[str, float] = {}
 
+    @property
+    def needs_verdicts(self) -> bool:
+        return True
+
     def judge(self, verdicts: Mapping[str, Verdict]) -> None:
         super().judge(verdicts)
         for task, verdict in verdicts.items():

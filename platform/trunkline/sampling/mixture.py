@@ -118,6 +118,10 @@ class Mixture(Sampler):
                 into[member] += flows[name] * rate
         return found
 
+    @property
+    def needs_verdicts(self) -> bool:
+        return any(sampler.needs_verdicts for sampler in self.samplers.values())
+
     def judge(self, verdicts: Mapping[str, Verdict]) -> None:
         for name, sampler in self.samplers.items():
             told = {member: self._mean(member, verdicts) for member in self.members[name]}

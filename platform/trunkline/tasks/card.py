@@ -226,6 +226,8 @@ def check_parts(card: Card) -> None:
     if card.rows_of is None:
         _check_arguments(findings, SOURCES, ("data",), card.data.format, {**card.data.files(), **card.data.arguments})
     _check_arguments(findings, HEADS, ("head",), kind, card.head_arguments, also={**OF_EVERY_HEAD, **ENCODINGS.arguments(kind)})
+    for key, said in ENCODINGS.unfit(kind, card.head_arguments):
+        findings.add(("head", key), said)
     _check_kind(card, findings)
     if card.loss is not None:
         _check_arguments(findings, LOSSES, ("loss",), card.loss.kind, card.loss.arguments)
@@ -257,6 +259,8 @@ def _check_arguments(
     for key in given:
         if key not in known:
             findings.add((*route, key), f"{registry.noun} '{name}' takes no '{key}'. {nearest(key, known)}", key=True)
+    for key, said in registry.unfit(name, given):
+        findings.add((*route, key), said)
     required = {key for key, default in known.items() if default is REQUIRED and key not in given}
     for key in sorted(required):
         findings.add((*route, key), f"is missing: {registry.noun} '{name}' needs it.")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+LOOKS = 10.0  # of a running mean: the newest look counts one part in so many
+KEPT = ("cosines", "against", "pairs", "shares", "steps")
 
 
 def alignment(tasks: Sequence[str], gram: Tensor) -> dict[str, float]:
@@ -25,19 +29,18 @@ def alignment(tasks: Sequence[str], gram: Tensor) -> dict[str, float]:
 
 
 class Interference:
-    """Means over the steps since the last reading, from the Gram matrices that a weighting asked for anyway.
+    """Running means of how the tasks' gradients lie, from the Gram matrices of the steps that were looked at.
 
-    grad/cosine/<a>/<b>: of the two tasks' gradients on the probe layers, over the steps that had both. grad/conflict: the share
-    of such pairs that point against each other. grad/norm_share/<task>: its gradient's norm over the sum of all in the step.
+        mean <- mean + r * (now - mean),  r = 1 / looks so far, at least 0.1
+
+    grad/cosine/<a>/<b>: of the two tasks' gradients on the probe layers, over the steps that had both. grad/conflict: how often
+    two of them point against each other, the mean over the pairs. grad/norm_share/<task>: its gradient's norm over the sum of all
+    in the step. So the newest look counts a tenth after the first ten, and a pair that is not met any more stays as it was.
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
-        self.tasks = list(tasks)
-        self._clear()
-
-    def _clear(self) -> None:
-        size = len(self.tasks)
-        self.cosines, self.pairs, self.against = (torch.zeros(size, size, dtype=torch.float64) for _ in range(3))
+        self.tasks, size = list(tasks), len(tasks)
+        self.cosines, self.against, self.pairs = (torch.zeros(size, size, dtype=torch.float64) for _ in range(3))
         self.shares, self.steps = (torch.zeros(size, dtype=torch.float64) for _ in range(2))
 
     def see(self, gram: Tensor) -> None:
@@ -45,12 +48,12 @@ class Interference:
         norms = gram.diagonal().sqrt()
         seen = torch.isfinite(norms) & (norms > 0)
         both = (seen[:, None] & seen).triu(1)
-        cosines = torch.where(both, gram / (norms[:, None] * norms), 0.0)
-        self.cosines += cosines
+        cosines = gram / (norms[:, None] * norms)
         self.pairs += both
-        self.against += cosines < 0
-        self.shares += torch.where(seen, norms / norms[seen].sum(), 0.0)
         self.steps += seen
+        self.cosines = _moved(self.cosines, cosines, both, self.pairs)
+        self.against = _moved(self.against, (cosines < 0).double(), both, self.pairs)
+        self.shares = _moved(self.shares, norms / norms[seen].sum(), seen, self.steps)
 
     def read(self) -> dict[str, float]:
         """The figures; nothing where nothing was seen."""
@@ -58,10 +61,23 @@ class Interference:
         for i, one in enumerate(self.tasks):
             for j in range(i + 1, len(self.tasks)):
                 if self.pairs[i, j]:
-                    values[f"grad/cosine/{one}/{self.tasks[j]}"] = float(self.cosines[i, j] / self.pairs[i, j])
+                    values[f"grad/cosine/{one}/{self.tasks[j]}"] = float(self.cosines[i, j])
             if self.steps[i]:
-                values[f"grad/norm_share/{one}"] = float(self.shares[i] / self.steps[i])
+                values[f"grad/norm_share/{one}"] = float(self.shares[i])
         if self.pairs.any():
-            values["grad/conflict"] = float(self.against.sum() / self.pairs.sum())
-        self._clear()
+            values["grad/conflict"] = float(self.against.sum() / (self.pairs > 0).sum())
         return values
+
+    def state(self) -> dict[str, Any]:
+        """Nothing where nothing was seen."""
+        return {name: getattr(self, name).tolist() for name in KEPT} if self.steps.any() else {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        for name in KEPT:
+            if name in state:
+                setattr(self, name, torch.tensor(state[name], dtype=torch.float64))
+
+
+def _moved(mean: Tensor, now: Tensor, seen: Tensor, looks: Tensor) -> Tensor:
+    """The running mean where something was seen, as it was elsewhere. looks: so far, this one among them."""
+    return torch.where(seen, mean + (now - mean) / looks.clamp(min=1, max=LOOKS), mean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trunkline.batch import Monitor, Verdict, Weighting
@@ -25,7 +25,10 @@ from trunkline.training.step import PLAIN, Observed, run_step
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end; max_bad_steps: in a row."""
+    """How long and how often. Steps, tokens; evaluate_every and save_every None: only at the end; max_bad_steps: in a row.
+
+    watch_gradients: steps from one look at the tasks' gradients to the next, beside those that others ask for; None: no look.
+    """
 
     steps: int
     tokens_per_pass: int
@@ -36,6 +39,7 @@ class Plan:
     seed: int
     rank: int
     world: int
+    watch_gradients: int | None = None
 
 
 @dataclass
@@ -46,6 +50,23 @@ class Progress:
     tokens: int = 0
     skipped: Skipped = field(default_factory=Skipped)
     spikes: Spikes = field(default_factory=lambda: Spikes(None))
+    interference: Interference = field(default_factory=lambda: Interference(()))
+
+    def state(self) -> dict[str, Any]:
+        """All but the step."""
+        return {
+            "tokens": self.tokens,
+            "skipped": asdict(self.skipped),
+            "spikes": self.spikes.state(),
+            "interference": self.interference.state(),
+        }
+
+    def load_state(self, step: int, state: Mapping[str, Any]) -> None:
+        """Older checkpoints hold the tokens alone."""
+        self.step, self.tokens = step, int(state["tokens"])
+        self.skipped = Skipped(**state.get("skipped", {}))
+        self.spikes.load_state(state.get("spikes", {}))
+        self.interference.load_state(state.get("interference", {}))
 
 
 def train(
@@ -80,7 +101,7 @@ def train(
     """
     if enough():
         return
-    clock, interference, pace = Clock(), Interference(list(tables)), Pace()
+    clock, pace, interference = Clock(), Pace(), progress.interference
     for step in range(progress.step + 1, plan.steps + 1):
         units = stream.next_step(step)
         packs = build_step(
@@ -89,7 +110,8 @@ def train(
         record(packs)
         engine = engine_at(step)
         rates = set_learning_rates(engine.param_groups, schedule.factor(step))
-        watch = stream.sampler.needs_gram
+        aligned = stream.sampler.needs_gram
+        watch = aligned or bool(plan.watch_gradients and step % plan.watch_gradients == 0)
         observed = run_step(
             engine, packs, weighting, seed=plan.seed, stop=asked(), watch=watch, passes=passes, spikes=progress.spikes
         )
@@ -103,7 +125,7 @@ def train(
             average.update(step)
         if observed.gram is not None:
             interference.see(observed.gram)
-            if watch:
+            if aligned:
                 stream.sampler.align(alignment(list(tables), observed.gram))
 
         last = step == plan.steps

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from trunkline.batch import Weighting
+from trunkline.batch import Batch, Weighting
 from trunkline.data.dealing import Step
 from trunkline.errors import TrunklineError
 from trunkline.training import replicas
 from trunkline.training.cached import informed, look_ahead
 from trunkline.training.engine import Engine
-from trunkline.training.exact import Foresight, probe_of
+from trunkline.training.exact import Foresight, probe_of, probed
 from trunkline.training.guards import tell
 from trunkline.training.objective import factors
 from trunkline.training.passes import Micro, Pass, Plain
@@ -74,7 +75,7 @@ def run_step(
 
     Each micro-batch's scalar is its part of sum over tasks of coefficient * (loss sum / count over the whole step), so
     gradients are plain sums: no division by ranks or micro-batches is left to do. watch: the tasks' gradients are compared
-    even if the weighting does not ask for it.
+    even if the weighting does not ask for it. While the layers on which they are compared are frozen, they are not.
     """
     agree(packs)
     if engine.stage < 3:  # stage 3 holds every weight once
@@ -82,17 +83,18 @@ def run_step(
     weighed = weighting.needs_gram
     sums = torch.zeros(len(packs.counts), dtype=torch.float64, device=engine.device)
     reseed = partial(seed_dropout, seed, packs.step)
-    known = look_ahead(engine, packs, reseed)
-    batches = [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
-    # Passes that are not plain run the forward as they like, so that the look can not lean on theirs.
-    several = len(batches) > 1 or not isinstance(passes, Plain)
-    ahead = Foresight(engine, packs, weighting, reseed, apart=several) if weighed and weighting.exact else None
+    batches = _informed(engine, packs, reseed)
+    looked = (weighed or watch) and probed(engine)
+    # Passes that are not plain run the forward as they like, so that the look can not lean on theirs; and what is watched beside
+    # it wants the coefficients before the forward.
+    apart = len(batches) > 1 or not isinstance(passes, Plain) or (looked and not weighed)
+    ahead = Foresight(engine, packs, weighting, reseed, apart=apart) if weighting.exact and (looked or not weighed) else None
     if ahead is not None and ahead.apart:
         ahead.pass_over(batches)
     coefficients = weighting.coefficients()
     scale = factors(coefficients, packs.counts).to(engine.device)
     carried = coefficients.float().to(engine.device) * engine.world
-    probe = probe_of(engine, packs) if (weighed or watch) and ahead is None else None
+    probe = probe_of(engine, packs) if looked and (ahead is None or not weighed) else None
     for micro, batch in enumerate(batches):
         batch = batch.to(engine.device)
         with probe.watching(batch, carried) if probe else contextlib.nullcontext():
@@ -106,7 +108,7 @@ def run_step(
         sums += parts
     told = tell(sums, engine.squared_norm(), stop, engine.forward_seconds())
     counts = torch.tensor(list(packs.counts.values()), dtype=torch.float64)
-    gram = ahead.gram if ahead is not None else probe.gram() if probe else None
+    gram = probe.gram() if probe else ahead.gram if ahead is not None else None
     losses, present = told.sums / counts.clamp(min=1), counts > 0
     leaping = tuple(spikes.of(_present(packs, losses))) if spikes is not None and told.finite else ()
     shown = gram if told.finite and not leaping else None
@@ -118,11 +120,19 @@ def run_step(
         return observed
     engine.step()
     if ahead is not None and ahead.told:
+        if weighting.looks_back:
+            ahead.look_back(_informed(engine, packs, reseed))
         return observed
     if shown is not None and weighed and ahead is None:
         weighting.see(shown)
     weighting.observe(observed.losses, observed.present)
     return observed
+
+
+def _informed(engine: Engine, packs: Step, reseed: Callable[[int], None]) -> list[Batch]:
+    """The step's micro-batches with what is known of groups dealt apart."""
+    known = look_ahead(engine, packs, reseed)
+    return [informed(batch, found) for batch, found in zip(packs.batches, known, strict=True)]
 
 
 def _present(packs: Step, losses: Tensor) -> dict[str, float]:

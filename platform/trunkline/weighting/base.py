@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,12 @@ SMALLEST = 1e-8  # the least loss, where one is divided by or its logarithm take
 
 
 class Weighting(ABC):
-    """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each."""
+    """One coefficient per task. tasks: names in the model's head order; weights: the card's or recipe's factor of each.
+
+    unsigned: tasks whose losses must never be below 0, as where it divides by them or takes their logarithm.
+    """
+
+    unsigned: Collection[str] = ()
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float]) -> None:
         self.tasks = list(tasks)
@@ -30,7 +35,15 @@ class Weighting(ABC):
         """Whether this step's Gram matrix is worth its cost."""
         return False
 
-    exact: bool = False  # whether `see` and `observe` come before this step's backward, when there is a Gram matrix
+    @property
+    def exact(self) -> bool:
+        """Whether this step's `see` and `observe` come before the coefficients of its own backward are asked."""
+        return False
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether `look_back` wants the losses of the same rows after the step; asked of one that is exact."""
+        return False
 
     def see(self, gram: Tensor) -> None:
         """Before `observe`, if the step began with `needs_gram`: products [T, T] of the tasks' gradients, coefficients not in."""
@@ -40,11 +53,22 @@ class Weighting(ABC):
         """Step-global mean losses [T] and which tasks had targets [T] bool, equal on all ranks."""
         del losses, present
 
+    def look_back(self, losses: Tensor, present: Tensor) -> None:
+        """As `observe`, of the same rows, after the step."""
+        del losses, present
+
     def state(self) -> dict[str, object]:
         return {}
 
     def load_state(self, state: Mapping[str, object]) -> None:
         assert not state, f"{type(self).__name__} keeps no state, found {sorted(state)}"
+
+
+def switch(key: str, value: object) -> bool:
+    """`value` as it is. Raises ConfigError unless it is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"weighting.{key} must be true or false, found {value!r}.")
+    return value
 
 
 def positive(key: str, value: object) -> float:

@@ -31,6 +31,7 @@ class DTP(Weighting):
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, focus: float = 1.0, rate: float = 0.1) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         self.focus, self.rate = positive("focus", focus), positive("rate", rate)
         if self.rate > 1:
             raise ConfigError(f"weighting.rate must be above 0 and at most 1, found {rate}.")

@@ -40,6 +40,7 @@ class DWA(Weighting):
 
     def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, temperature: float = 2.0, window: int = 100) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"weighting.window must be a whole number of steps, at least 1, found {window!r}.")
         self.temperature, self.window = positive("temperature", temperature), window

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError
-from trunkline.registry import WEIGHTINGS
+from trunkline.registry import WEIGHTINGS, Positive
 from trunkline.weighting.base import SMALLEST, positive
 from trunkline.weighting.gram import LEAST, FromGram
 
@@ -34,13 +34,14 @@ class GradNorm(FromGram):
         every: int = 1,
         exact: bool = False,
         alpha: float = 1.5,
-        lr: float = 0.025,
+        lr: Positive = 0.025,
     ) -> None:
         super().__init__(tasks, weights, every=every, exact=exact)
         self.alpha = 0.0 if alpha == 0 and not isinstance(alpha, bool) else positive("alpha", alpha)
         self.lr = positive("lr", lr)
         if self.alpha > 100:
             raise ConfigError(f"weighting.alpha must be at most 100, found {alpha!r}.")
+        self.unsigned = self.tasks if self.alpha else ()
         self.first: dict[str, float] = {}
 
     def solve(self, gram: Tensor, seen: Tensor, losses: Tensor) -> Tensor:

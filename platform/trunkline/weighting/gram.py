@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError
-from trunkline.weighting.base import Weighting
+from trunkline.weighting.base import Weighting, switch
 
 # A task multiplied by 0 shows no gradient, and so would never come back. Floating point loses nothing at this size.
 LEAST = 1e-6
@@ -38,15 +38,17 @@ class FromGram(Weighting):
             )
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ConfigError(f"weighting.every must be a whole number of steps, at least 1, found {every!r}.")
-        if not isinstance(exact, bool):
-            raise ConfigError(f"weighting.exact must be true or false, found {exact!r}.")
-        self.every, self.exact, self.step = every, exact, 0
+        self.every, self._exact, self.step = every, switch("exact", exact), 0
         self.found = torch.ones(len(self.tasks), dtype=torch.float64)
         self.gram: Tensor | None = None
 
     @property
     def needs_gram(self) -> bool:
         return self.step % self.every == 0
+
+    @property
+    def exact(self) -> bool:
+        return self._exact and self.needs_gram
 
     def coefficients(self) -> Tensor:
         return self.weights * self.found.clamp(min=LEAST)

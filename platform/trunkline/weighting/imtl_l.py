@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trunkline.registry import WEIGHTINGS
+from trunkline.registry import WEIGHTINGS, Positive
 from trunkline.weighting.base import Weighting, positive
 
 
@@ -19,13 +19,14 @@ class IMTLL(Weighting):
         combined = sum over tasks present of  weight * (exp(s) * loss - s);  s <- s - lr * min(exp(s) * loss - 1, 1)
 
     Source: Liu et al., Towards Impartial Multi-task Learning, ICLR 2021, section 3.2. s starts at 0 and is learned from
-    step-global losses, after each step; it settles where uncertainty does, by plain descent in place of Adam. Departure: a
-    slope above 1 is 1, so that no loss, however large, throws a scale away. A task absent from the step does not move. lr: > 0;
-    ConfigError otherwise.
+    step-global losses, after each step, as the paper's, so nothing is lagged; it settles where uncertainty does, by plain
+    descent in place of Adam. Departure: a slope above 1 is 1, so that no loss, however large, throws a scale away. A task absent
+    from the step does not move. lr: > 0; ConfigError otherwise.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.01) -> None:
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: Positive = 0.01) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         self.lr = positive("lr", lr)
         self.scales = torch.zeros(len(self.tasks), dtype=torch.float64)
 

@@ -35,6 +35,7 @@ class Scaled(Weighting):
             if task not in self.tasks:
                 raise ConfigError(f"weighting.chance: the recipe has no task '{task}'. {nearest(str(task), self.tasks)}")
             self.chance[task] = positive(f"chance.{task}", value)
+        self.unsigned = [task for task in self.tasks if task not in self.chance]
 
     def coefficients(self) -> Tensor:
         return self.weights / torch.tensor([self.chance.get(task, 1.0) for task in self.tasks], dtype=torch.float64)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trunkline.registry import WEIGHTINGS
+from trunkline.registry import WEIGHTINGS, Positive
 from trunkline.weighting.base import Weighting
 
 
@@ -23,8 +23,9 @@ class Uncertainty(Weighting):
     2 * exp(-s) / 2, i.e. exp(-s), so that at the start a run equals a static one.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: float = 0.01) -> None:
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float], *, lr: Positive = 0.01) -> None:
         super().__init__(tasks, weights)
+        self.unsigned = self.tasks
         self.log_vars = [torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in self.tasks]
         self.optimizer = torch.optim.Adam(self.log_vars, lr=lr)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from trunkline.batch import Batch
 from trunkline.build.assemble import Assembly, assemble
 from trunkline.build.prepare import prepare, project_folder
+from trunkline.build.task import make_loss
 from trunkline.config import Recipe, load_recipe
 from trunkline.data.dealing import build_step
 from trunkline.errors import ConfigError
@@ -55,7 +56,8 @@ def affinity(path: Path, overrides: Sequence[str], *, steps: int, every: int, sa
 
     Source: Fifty et al., TAG, NeurIPS 2021, equation 1 (arXiv:2109.04617), and for grouping by the cosine of gradients ETAP. The
     departure: every lookahead is a step of the same length, a thousandth of the trunk's norm, so that tasks with long
-    gradients do not seem to move more. Raises ConfigError for one task, tasks that share rows, and a trunk without probe layers.
+    gradients do not seem to move more. Raises ConfigError for one task, tasks that share rows, a loss that may be below 0, and a
+    trunk without probe layers.
     """
     recipe = load_recipe(path, [*overrides, "sampling=uniform", "weighting=static", f"train.steps={steps}"])
     with tempfile.TemporaryDirectory(prefix="affinity") as folder:
@@ -72,6 +74,13 @@ def _check(recipe: Recipe, built: Assembly) -> None:
     if guest is not None:
         raise ConfigError(
             f"'{guest}' learns from another task's rows, whose gradients can not be told apart. Leave it out.",
+            where=recipe.where("tasks"),
+        )
+    below = next((name for name, card in built.cards.items() if make_loss(card, built.encodings[name]).signed), None)
+    if below is not None:
+        raise ConfigError(
+            f"the loss of '{below}' may be below 0, and a lookahead is a part of it. Leave the task out, or give it another "
+            "loss.",
             where=recipe.where("tasks"),
         )
     if not built.model.trunk.probed(recipe.train.probes):

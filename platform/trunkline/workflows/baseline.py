@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from trunkline import durable
 from trunkline.build.evaluation import judged_task
 from trunkline.build.model import load_model
-from trunkline.build.prepare import check_recipe, load_cards, open_sources, project_folder
+from trunkline.build.prepare import check_recipe, project_folder
 from trunkline.config import Recipe, load_recipe
 from trunkline.data.fingerprint import digest
 from trunkline.document.writer import render_value
@@ -23,14 +23,15 @@ from trunkline.evaluate import measure
 from trunkline.launch.local import Result, train
 from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.metrics.base import Metric
+from trunkline.metrics.bootstrap import Measured, bounds
 from trunkline.predict import TOKENS_PER_PASS
-from trunkline.registry import METRICS
 from trunkline.tasks.catalog import Catalog, catalog_for
+from trunkline.workflows.sources import learned_from
 
 Say = Callable[[str], None]
 # What says how tasks are mixed, or where a run goes, does not change what a task reaches alone.
 MIXING = ("tasks", "sampling", "weighting", "track", "workers", "catalog", "single_task")
-RESAMPLES = 200
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,14 @@ def _done(run: RunFolder) -> Result:
 
 def _keys(recipe: Recipe) -> dict[str, str]:
     """Entry of the recipe -> the name of its baseline."""
-    assert recipe.path is not None
-    catalog = catalog_for(recipe.path, recipe.catalog, where=recipe.where("catalog"))
-    cards = load_cards(recipe, catalog)
-    sources = open_sources(recipe, cards, catalog)
     stated = {key: value for key, value in recipe.model_dump().items() if key not in MIXING}
-    keys = {}
-    for use in recipe.tasks:
-        mine = [card for card in cards.values() if use.task in (card.name, card.whole.name)]
-        data = [[sources[card.name].fingerprint(split) for split in sources[card.name].splits()] for card in mine]
-        keys[use.task] = f"{use.task}-{digest([stated, [card.text for card in mine], data])[:16]}"
-    return keys
+    return {task: f"{task}-{digest([stated, *about])[:16]}" for task, about in learned_from(recipe).items()}
 
 
-def differences(run: RunFolder, alone: Sequence[Alone], say: Say, *, seed: int = 0) -> tuple[list[Difference], Difference | None]:
+def differences(run: RunFolder, alone: Sequence[Alone], say: Say) -> tuple[list[Difference], Difference | None]:
     """Each task of the run against its baseline on the same validation rows, and their mean (delta_m).
 
-    The interval is a paired bootstrap: rows are drawn with replacement, the same for both models, 200 times.
+    The interval is a paired bootstrap over rows, 1,000 draws (`metrics/bootstrap.py`).
     delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better (Maninis et al. 2019,
     arXiv:1904.08918, equation 3). Tasks whose value alone is 0 are left out. Raises ConfigError if a card has changed.
     """
@@ -112,69 +104,49 @@ def differences(run: RunFolder, alone: Sequence[Alone], say: Say, *, seed: int =
     if recipe is None:
         raise ConfigError("run.json names no recipe, so its data can not be found.", where=str(run.path))
     place = catalog_for(Path(recipe), load_recipe(run.recipe).catalog, where=str(run.recipe))
-    rng, found, draws = np.random.default_rng(seed), [], []
-    for one in alone:
+    found, draws = [], []
+    for number, one in enumerate(alone):
         if one.metric is None or one.value is None:
             continue
-        both = [
-            records(folder / "model", one.task, place, project_folder(Path(recipe)) / "tasks", say)
-            for folder in (run.path, one.run)
-        ]
-        better = 1 if METRICS.get(one.metric).higher_is_better else -1
-        values = [value_of(*own) for own in both]
+        both = [_measured(folder / "model", one.task, place, Path(recipe), say) for folder in (run.path, one.run)]
+        metric, (together, single) = both[0][0], [measured for _, measured in both]
+        values = [measured.value(metric) for measured in (together, single)]
         if not values[1]:
             continue
-        resampled = ([value_of(*own, rows) for own in both] for rows in _resampled(rng, both))
-        drawn = np.array([_percent(first, second, better) for first, second in resampled])
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
-        percent = _percent(values[0], values[1], better)
-        found.append(Difference(one.task, one.metric, values[1], values[0], percent, float(low), float(high)))
+        drawn = drawn_percents(metric, together, single, seed=number)
+        low, high = bounds(drawn) or (float("nan"), float("nan"))
+        percent = float(_percent(np.array(values[0]), np.array(values[1]), metric))
+        found.append(Difference(one.task, one.metric, values[1], values[0], percent, low, high))
         draws.append(drawn)
     if not found:
         return [], None
-    low, high = np.nanquantile(np.mean(draws, 0), [0.025, 0.975])
+    low, high = bounds(np.mean(draws, 0)) or (float("nan"), float("nan"))
     mean = float(np.mean([own.percent for own in found]))
-    return found, Difference("mean", "delta_m", 0.0, 0.0, mean, float(low), float(high))
+    return found, Difference("mean", "delta_m", 0.0, 0.0, mean, low, high)
 
 
-Records = tuple[Callable[[], Metric], np.ndarray, dict[str, np.ndarray]]
-
-
-def records(folder: Path, task: str, cards: Catalog, catalog: Path, say: Say, split: str = "validation") -> Records:
-    """A maker of the headline metric, the row id of each target of the split, in order, and the model's records."""
+def _measured(folder: Path, task: str, cards: Catalog, recipe: Path, say: Say) -> tuple[Metric, Measured]:
+    """The headline metric, and what the model gives on the task's validation rows."""
     model = load_model(folder, cards)
-    judged, _ = judged_task(model, task, cards, catalog, split, say)
-    parts = list(measure(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu")))
-    make = next(iter(judged.metrics.values()))
-    ids = np.concatenate([own for own, _ in parts])
-    order = np.argsort(ids, kind="stable")
-    return make, ids[order], {name: np.concatenate([part[name] for _, part in parts])[order] for name in make().needs}
+    judged, _ = judged_task(model, task, cards, project_folder(recipe) / "tasks", "validation", say)
+    parts = measure(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu"))
+    return next(iter(judged.metrics.values()))(), Measured.of(parts)
 
 
-def value_of(
-    make: Callable[[], Metric], ids: np.ndarray, found: Mapping[str, np.ndarray], rows: np.ndarray | None = None
-) -> float:
-    """The metric over the rows at these places of the split's, each as often as it stands there; over all of them if None."""
-    metric = make()
-    if rows is None:
-        metric.update(ids, **found)
-        return metric.compute()
-    _, starts, counts = np.unique(ids, return_index=True, return_counts=True)
-    own = counts[rows]
-    places = np.repeat(starts[rows] - (np.cumsum(own) - own), own) + np.arange(own.sum())
-    metric.update(np.repeat(np.arange(len(rows)), own), **{name: record[places] for name, record in found.items()})
-    return metric.compute()
+def drawn_percents(metric: Metric, together: Measured, alone: Measured, seed: int = 0) -> np.ndarray:
+    """The difference in percent under each draw of rows, the same rows of both models [DRAWS]; NaN where it is 0 alone.
+
+    What is drawn of a metric that takes long is fewer, and stands there several times.
+    """
+    assert np.array_equal(together.rows, alone.rows), "the two models saw other validation rows"
+    draws = min(DRAWS, metric.most_draws)
+    first, second = (measured.drawn(metric, draws, seed) for measured in (together, alone))
+    return np.resize(_percent(first, second, metric), DRAWS)
 
 
-def _resampled(rng: np.random.Generator, both: Sequence[Records]) -> list[np.ndarray]:
-    sizes = {len(np.unique(ids)) for _, ids, _ in both}
-    assert len(sizes) == 1, "the two models saw other validation rows"
-    size = sizes.pop()
-    return [rng.integers(0, size, size) for _ in range(RESAMPLES)]
-
-
-def _percent(together: float, alone: float, better: int) -> float:
-    return 100 * better * (together - alone) / abs(alone) if alone else float("nan")
+def _percent(together: np.ndarray, alone: np.ndarray, metric: Metric) -> np.ndarray:
+    better = 1 if metric.higher_is_better else -1
+    return 100 * better * (together - alone) / np.where(alone == 0, np.nan, np.abs(alone))
 
 
 def as_rows(found: Sequence[Difference]) -> list[dict[str, Any]]:

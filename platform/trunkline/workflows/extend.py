@@ -138,7 +138,7 @@ def write_recipe(
 ) -> Path:
     """The job as a recipe file in `own`, its folder in the project. beside: another catalog."""
     stated = parent_recipe(folder, manifest)
-    train_ = alone(stated["train"], plan.tasks)
+    train_ = {**alone(stated["train"], plan.tasks), "watch_gradients": None}  # a frozen trunk has none
     train_["steps"] = job.steps or max(20, round(SHARE_OF_STEPS * int(train_["steps"])))
     described = dict(manifest["trunk"])
     if "pretrained" in described:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,12 +21,16 @@ from trunkline.launch.runs import all_runs
 from trunkline.plan import Planned, plan
 from trunkline.tasks.catalog import catalog_for
 from trunkline.workflows.power_law import error, fit
+from trunkline.workflows.sources import learned_from
 
 CANDIDATES = 4000
 RESAMPLES = 60
 LEAST_TRIALS = 4
 FLOOR = 0.02  # the least share that a proxy run gives a task
 TIMES = 4.0  # the most by which a proxy run multiplies or divides a weight, before they are put back to their sum
+WAITS = ("patience", "returns")  # of a task, for evaluations
+QUIET = ("train.watch_gradients=null", "track={}")
+ELSEWHERE = ("track", "workers", "catalog", "single_task")  # what says where a run goes
 Over = Literal["both", "rates", "weights"]
 
 
@@ -92,9 +96,9 @@ def mix(
     """Trains `trials` proxies of `steps` steps and recommends rates and weights; the recipe with them is returned, not written.
 
     The first proxies run at proportional and at even rates with the weights stated, the others at random ones, a function of
-    the recipe's seed; over: what varies. A proxy that was run before, of the same recipe and steps, is not run again. Only what
-    lies within what was tried is recommended. Raises UsageError for too few trials, ConfigError for a single task or tasks
-    without validation rows.
+    the recipe's seed and their number; over: what varies. A proxy that was run before, of the same recipe, rates, weights, steps,
+    cards and data, is not run again. Only what lies within what was tried is recommended. Raises UsageError for too few trials,
+    ConfigError for a single task or tasks without validation rows.
     """
     if trials < LEAST_TRIALS:
         raise UsageError(f"--trials must be at least {LEAST_TRIALS}, found {trials}: a curve can not be told from fewer.")
@@ -105,13 +109,12 @@ def mix(
         raise ConfigError("there is one task that is drawn, and nothing to mix. Add a task.", where=recipe.where("tasks"))
     weighed = Weights.of(recipe, names)
     tried = points(planned, weighed.stated, trials, recipe.seed, over)
-    place = project_folder(path) / ".trunkline" / "mix" / digest([recipe.model_dump(), steps, over])[:16]
-    runs = []
+    place, about, runs = project_folder(path) / ".trunkline" / "mix", learned_from(recipe), []
     for number, (shares, weights) in enumerate(tried):
         rates, factors = _rates(names, shares), weighed.at(weights)
         say(f"proxy {number + 1} of {trials}: rates {render_value(rates)}, weights {render_value(factors)}")
-        mine = [f"tasks={render_value([_stated(use) for use in weighed.tasks(recipe, factors)])}"]
-        runs.append((rates, factors, _proxy(path, [*overrides, *mine], place / f"{number:03d}", rates, steps, in_process)))
+        mine = _overrides(weighed.tasks(recipe, factors), rates, steps)
+        runs.append((rates, factors, _proxy(path, [*overrides, *mine], about, place, in_process)))
     skills = [own for _, _, own in runs]
     judged = [name for name in names if all(name in own for own in skills)]
     if not judged:
@@ -130,23 +133,27 @@ def _rates(names: Sequence[str], shares: np.ndarray, digits: int = 6) -> dict[st
     return {name: round(float(share), digits) for name, share in zip(names, shares, strict=True)}
 
 
-def _stated(use: TaskUse) -> dict[str, object]:
-    return {key: value for key, value in use.model_dump().items() if value is not None}
+def _overrides(uses: Sequence[TaskUse], rates: Mapping[str, float], steps: int) -> list[str]:
+    """What makes a proxy of the recipe. It is evaluated at its end only, so nothing in it waits for evaluations."""
+    tasks = [{key: value for key, value in use.model_dump().items() if value is not None and key not in WAITS} for use in uses]
+    short = [f"train.steps={steps}", "train.evaluate_every=null", "train.save_every=null", "train.patience=null"]
+    sampling = {"kind": "explicit", "rates": dict(rates)}
+    return [f"tasks={render_value(tasks)}", f"sampling={render_value(sampling)}", *short, "train.restore_best=false", *QUIET]
 
 
 def points(planned: Sequence[Planned], weights: np.ndarray, trials: int, seed: int, over: Over = "both") -> np.ndarray:
     """Shares of rows and of weight to try [trials, 2, T]. weights [T]: as stated.
 
     Rows: proportional, even, then random; none below a fiftieth, or half an even share. Weights: as stated twice, then each
-    times or over up to 4. What does not vary is proportional, or as stated.
+    times or over up to 4. What does not vary is proportional, or as stated. The first of many trials are those of fewer.
     """
     size, others = len(planned), max(trials - 2, 0)
     least = min(FLOOR, 0.5 / size)
-    rng = np.random.default_rng(seed)
+    rngs = [np.random.default_rng([seed, number]) for number in range(others)]
     rows = np.array([own.available for own in planned], float)
-    drawn = rng.dirichlet(np.full(size, 1.0), others)
-    shares = least + (1 - size * least) * np.vstack([rows / rows.sum(), np.full(size, 1 / size), drawn])
-    factors = np.vstack([np.ones((2, size)), TIMES ** rng.uniform(-1, 1, (others, size))])
+    drawn = [rng.dirichlet(np.full(size, 1.0)) for rng in rngs]
+    shares = least + (1 - size * least) * np.vstack([rows / rows.sum(), np.full(size, 1 / size), *drawn])
+    factors = np.vstack([np.ones((2, size)), *(TIMES ** rng.uniform(-1, 1, size) for rng in rngs)])
     if over == "weights":
         shares[:] = shares[0]
     if over == "rates":
@@ -200,15 +207,14 @@ def _candidates(tried: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([tried, np.stack([np.resize(own, (most, size)) for own in drawn], 1)])
 
 
-def _proxy(
-    path: Path, overrides: Sequence[str], place: Path, rates: dict[str, float], steps: int, in_process: bool
-) -> dict[str, float]:
+def _proxy(path: Path, overrides: Sequence[str], about: Mapping[str, object], folder: Path, in_process: bool) -> dict[str, float]:
+    """The skill of each task. Found by a hash of all the proxy runs with; about: its cards and data."""
+    stated = {key: value for key, value in load_recipe(path, overrides).model_dump().items() if key not in ELSEWHERE}
+    place = folder / digest([stated, about])[:16]
     kept = next((run for run in all_runs(place) if run.finished), None) if place.is_dir() else None
-    if kept is not None:
-        rows = json.loads(kept.result.read_text())["tasks"]
-    else:
-        sampling = f"sampling={render_value({'kind': 'explicit', 'rates': rates})}"
-        short = [f"train.steps={steps}", *(f"train.{name}=null" for name in ("evaluate_every", "save_every", "patience"))]
-        short += ["train.restore_best=false", "track={}", sampling]
-        rows = train(path, overrides=[*overrides, *short], in_process=in_process, outputs=place).tasks
+    rows = (
+        json.loads(kept.result.read_text())["tasks"]
+        if kept is not None
+        else train(path, overrides=overrides, in_process=in_process, outputs=place).tasks
+    )
     return {row["task"]: float(row["skill"]) for row in rows if row["skill"] is not None}

@@ -10,8 +10,8 @@ import pytest
 from trunkline.data.encoding.bilm import Bilm
 from trunkline.data.encoding.causal_language import CausalLanguage
 from trunkline.data.packing import Table, pack
-from trunkline.data.stream import Unit
 from trunkline.data.tokenizer import Tokenizer
+from trunkline.data.units import Unit
 from trunkline.data.vocabulary import Words
 from trunkline.errors import ConfigError
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
-from trunkline.registry import HEADS, POOLINGS
+from trunkline.registry import HEADS, POOLINGS, Dropout
 
 
 @HEADS.register("classification")
@@ -17,7 +17,7 @@ class Classification(Head):
 
     stock: ClassVar[tuple[str, str | None] | None] = ("sequence", "single_label_classification")
 
-    def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: float = 0.0) -> None:
+    def __init__(self, width: int, num_labels: int, *, pooling: str = "first", dropout: Dropout = 0.0) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)

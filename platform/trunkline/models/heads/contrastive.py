@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
-from trunkline.registry import HEADS, POOLINGS
+from trunkline.registry import HEADS, POOLINGS, Count, Dropout
 
 
 @HEADS.register("contrastive")
@@ -18,7 +18,7 @@ class Contrastive(Head):
     size: D, by default the trunk's width.
     """
 
-    def __init__(self, width: int, *, pooling: str = "mean", size: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, *, pooling: str = "mean", size: Count | None = None, dropout: Dropout = 0.0) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)

@@ -11,7 +11,7 @@ from trunkline.errors import ConfigError
 from trunkline.models.decoder import Decoder
 from trunkline.models.heads.base import Head
 from trunkline.models.search import Search
-from trunkline.registry import HEADS
+from trunkline.registry import HEADS, Count, Dropout
 
 
 @HEADS.register("generation")
@@ -29,10 +29,10 @@ class Generation(Head):
         num_outputs: int,
         max_target: int,
         *,
-        layers: int = 2,
-        heads: int = 4,
-        size: int | None = None,
-        dropout: float = 0.0,
+        layers: Count = 2,
+        heads: Count = 4,
+        size: Count | None = None,
+        dropout: Dropout = 0.0,
         beams: int = 1,
         length_penalty: float = 0.6,
     ) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
-from trunkline.registry import HEADS, POOLINGS
+from trunkline.registry import HEADS, POOLINGS, Dropout
 
 
 @HEADS.register("ranking")
@@ -18,7 +18,7 @@ class Ranking(Head):
     Source: Nogueira & Cho, arXiv:1901.04085, section 3.2.
     """
 
-    def __init__(self, width: int, *, pooling: str = "first", dropout: float = 0.1) -> None:
+    def __init__(self, width: int, *, pooling: str = "first", dropout: Dropout = 0.1) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)(width)
         self.dropout = nn.Dropout(dropout)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
-from trunkline.registry import HEADS, POOLINGS
+from trunkline.registry import HEADS, POOLINGS, Dropout
 
 
 @HEADS.register("regression")
@@ -29,7 +29,7 @@ class Regression(Head):
         log_var: bool = False,
         *,
         pooling: str = "first",
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         self.pool = POOLINGS.get(pooling)(width)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
-from trunkline.registry import HEADS
+from trunkline.registry import HEADS, Dropout
 
 
 @HEADS.register("replaced_token")
@@ -17,7 +17,7 @@ class ReplacedToken(Head):
     for its one, so that the losses over classes and their weights apply.
     """
 
-    def __init__(self, width: int, num_labels: int = 2, *, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, num_labels: int = 2, *, dropout: Dropout = 0.0) -> None:
         super().__init__()
         self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout))
         self.out = nn.Linear(width, num_labels)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trunkline.batch import RowIndex
 from trunkline.errors import ConfigError
 from trunkline.models.heads.base import Head
-from trunkline.registry import HEADS
+from trunkline.registry import HEADS, Count, Dropout
 
 
 @HEADS.register("span")
@@ -20,7 +20,7 @@ class Span(Head):
     max_answer_tokens: the longest answer that is predicted. Source: Devlin et al., arXiv:1810.04805, section 4.2.
     """
 
-    def __init__(self, width: int, *, dropout: float = 0.0, max_answer_tokens: int = 30) -> None:
+    def __init__(self, width: int, *, dropout: Dropout = 0.0, max_answer_tokens: Count = 30) -> None:
         super().__init__()
         if isinstance(max_answer_tokens, bool) or not isinstance(max_answer_tokens, int) or max_answer_tokens < 1:
             raise ConfigError(f"max_answer_tokens: a whole number from 1 up is needed, found {max_answer_tokens!r}.")

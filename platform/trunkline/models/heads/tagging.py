@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trunkline.batch import RowIndex
 from trunkline.models.heads.base import Head
 from trunkline.models.heads.chain import Chain, best_path
-from trunkline.registry import HEADS
+from trunkline.registry import HEADS, Dropout
 
 
 @HEADS.register("tagging")
@@ -33,7 +33,7 @@ class Tagging(Head):
         follows: Sequence[Sequence[int]] | None = None,
         transitions: bool = False,
         *,
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
         constrained: bool = True,
     ) -> None:
         super().__init__()

@@ -1,0 +1,36 @@
+"""A step costs what it cost: a slow-down shows as another count, on any machine and under any load."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+import counted
+from ranks import Ranks
+
+STORED: dict[str, Any] = json.loads(counted.STORED.read_text())
+
+
+def test_the_counts_are_of_this_torch() -> None:
+    assert torch.__version__.partition("+")[0] == STORED["torch"], "run `python tests/counted.py`, and look at what changed"
+
+
+@pytest.mark.parametrize("name", counted.CASES)
+def test_a_step_has_the_operators_reads_copies_and_padding_it_had(two_ranks: Ranks, name: str) -> None:
+    found, _ = two_ranks(counted.step, **counted.CASES[name])
+    assert found == STORED["steps"][name], (
+        "faster or slower? If it is meant: run `python tests/counted.py`, and look at what changed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "more"),
+    [("a read a task", "host reads", len(counted.laws.TASKS)), ("rows of any length in one call", "tokens of padding", 1)],
+)
+def test_a_slow_down_shows(two_ranks: Ranks, fault: str, what: str, more: int) -> None:
+    name = "one micro-batch"
+    found, _ = two_ranks(counted.step, **counted.CASES[name], fault=fault)
+    assert found[what] >= STORED["steps"][name][what] + more
