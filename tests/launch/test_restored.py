@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from small_project import write_project
 from trunkline.build.memory import fitted, refused, shrink
 from trunkline.checkpoint import PassedOver
-from trunkline.errors import IntegrityError
-from trunkline.launch.ray_train import last_line, lost
+from trunkline.config import load_recipe
+from trunkline.errors import EnvironmentProblem, IntegrityError
+from trunkline.launch.ray_train import embedded_ray, last_line, lost
 from trunkline.launch.restored import by_name, check_any, check_fit
 
 NET = nn.Linear(2, 3)
@@ -69,3 +71,15 @@ def test_a_worker_that_is_gone_is_known_from_one_that_raised() -> None:
     gloo = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [192.0.2.2]:36611"
     assert lost(RuntimeError(ray)) and lost(RuntimeError(f"worker 1 failed:\n{gloo}"))
     assert not lost(ValueError("a task's door is closed by its plugin"))
+
+
+def test_a_ray_that_does_not_come_up_in_its_own_time_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray says it, of no class of its own
+
+    monkeypatch.setattr(ray, "init", late)
+    recipe = load_recipe(write_project(tmp_path))
+    with pytest.raises(EnvironmentProblem, match="Ray does not start here: The current node timed out"), embedded_ray(recipe):
+        raise AssertionError("it is up")

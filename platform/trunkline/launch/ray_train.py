@@ -56,7 +56,7 @@ def embedded_ray(recipe: Recipe) -> Iterator[None]:
         address = os.environ.get("RAY_ADDRESS")
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **({"address": address} if address else _own(recipe)))
-        except (RuntimeError, OSError, ValueError) as error:
+        except Exception as error:  # Ray raises no class of its own where a node is too slow
             where = f"can not be reached at {address}" if address else "does not start here"
             raise EnvironmentProblem(f"Ray {where}: {error}. Train without it: --in-process.") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
