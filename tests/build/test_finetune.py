@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 import laws
 from small_project import write_project
-from trunkline.build.finetune import hold_back, make_adapters, make_freezing, renew
+from trunkline.build.finetune import hold_back, make_adapters, make_freezing, rehearsed, renew
 from trunkline.config import Recipe, load_recipe
+from trunkline.data.packing import Table, rows_of
 from trunkline.errors import ConfigError
 from trunkline.models.multitask import MultiTask
 from trunkline.tasks.catalog import Catalog
@@ -80,7 +82,7 @@ def test_top_layers_are_drawn_anew_and_nothing_else_is(project: Path) -> None:
     assert renewed_law(before, net)
     renew(load_recipe(project, ["finetune.fresh_layers=2"]), net.trunk)
     assert not renewed_law(before, net)
-    with pytest.raises(ConfigError, match="mixout puts weights back to what a pretrained trunk had"):
+    with pytest.raises(ConfigError, match="mixout puts weights back to what a trained trunk had"):
         hold_back(load_recipe(project, ["finetune.mixout=0.5"]), net.trunk)
     with pytest.raises(ConfigError, match="3 layers are to be drawn anew, and the trunk has 2"):
         renew(load_recipe(project, ["finetune.fresh_layers=3"]), net.trunk)
@@ -102,3 +104,16 @@ def test_top_layers_are_drawn_anew_and_nothing_else_is(project: Path) -> None:
 def test_what_can_not_be_is_a_sentence_with_its_place(project: Path, override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make_freezing(load_recipe(project, [override]), laws.model())
+
+
+def test_rows_of_what_was_learned_are_rehearsed_and_those_a_new_task_reads_stay_whole(project: Path, tmp_path: Path) -> None:
+    manifest = {"tasks": {"topic": {}}, "lineage": {"aside": ["topic_news_1"]}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    recipe = load_recipe(project, [f"start={{model: {tmp_path}, rehearse: 3}}"])
+    rows = rows_of([[number, 1] for number in range(10)])
+    table = Table(rows, lambda given, _: (given.tokens.values, {}), rows)
+    lengths = [
+        len(rehearsed(recipe, tmp_path, task, table, {task, *riders}).rows)
+        for task, riders in (("topic", []), ("topic_news_1", []), ("topic", ["topic_news_1"]), ("topic", ["new"]), ("new", []))
+    ]
+    assert lengths == [3, 3, 3, 10, 10]

@@ -7,7 +7,13 @@ import pytest
 
 from trunkline.continual.gate import compare, promises
 from trunkline.errors import ConfigError, UsageError
-from trunkline.metrics.classification import Accuracy
+from trunkline.metrics.base import Metric
+from trunkline.metrics.bootstrap import Measured, paired
+from trunkline.metrics.classification import Accuracy, LogLoss
+from trunkline.metrics.generation import Bleu
+from trunkline.metrics.language import Perplexity
+from trunkline.metrics.regression import Mse
+from trunkline.metrics.retrieval import RetrievalRecall
 
 ROWS = 200
 
@@ -40,6 +46,63 @@ def test_rows_that_are_not_paired_are_rejected_by_a_wider_interval() -> None:
 def test_the_same_answers_are_exactly_no_change() -> None:
     found = compare("a", Accuracy, "accuracy", records(100), records(100), 0.0)
     assert (found.change, found.low, found.high, found.verdict) == (0.0, 0.0, 0.0, "kept")
+
+
+def losses(mean: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    return np.arange(ROWS), {"loss": (mean + np.linspace(-1, 1, ROWS)).astype(np.float32)}
+
+
+def points_law(change: float) -> bool:
+    """A thousandth of a nat is a tenth of a point, however large the perplexity."""
+    return change == pytest.approx(-0.1, abs=1e-3)
+
+
+def test_perplexity_is_gated_in_hundredths_of_a_nat() -> None:
+    for mean in (0.5, 3.0, 9.0):
+        found = compare("words", Perplexity, "perplexity", losses(mean), losses(mean + 0.001), -1.0)
+        assert points_law(found.change or 0) and found.verdict == "kept"
+        assert found.low is not None and found.high is not None and found.low <= -0.099 and found.high >= -0.101
+        assert found.before == pytest.approx(np.exp(mean), rel=1e-4)
+    assert compare("words", Perplexity, "perplexity", losses(3.0), losses(3.02), -1.0).verdict == "broken"
+
+
+def test_perplexity_in_hundredths_of_itself_is_caught() -> None:
+    class Hundredfold(Perplexity):
+        def in_points(self, figure: float) -> float:
+            return figure * 100.0
+
+    assert not points_law(compare("words", Hundredfold, "perplexity", losses(3.0), losses(3.001), -1.0).change or 0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "points"), [(Accuracy(), 50.0), (LogLoss(), 50.0), (Mse(), 0.5), (Bleu(), 0.5)], ids=lambda own: type(own).__name__
+)
+def test_points_are_hundredths_of_what_has_a_best_of_1_or_a_unit_of_nats(metric: Metric, points: float) -> None:
+    assert metric.in_points(0.5) == points
+
+
+def retrieved(spread: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    chance = np.random.default_rng(3)
+    candidate = chance.normal(size=(60, 4))
+    query = candidate + spread * chance.normal(size=(60, 4))
+    unit = [(own / np.linalg.norm(own, axis=1, keepdims=True)).astype(np.float32) for own in (query, candidate)]
+    keys = {"key": np.arange(60), "query_key": np.arange(60) + 100}
+    return np.arange(60), {"query": unit[0], "candidate": unit[1], **keys}
+
+
+def test_the_gate_s_interval_is_that_of_evaluate_against() -> None:
+    before, after = retrieved(0.2), retrieved(0.6)
+    found = compare("answer", RetrievalRecall, "retrieval_recall", before, after, None)
+    told = paired(RetrievalRecall(), Measured.of([after]), Measured.of([before]), 1000)
+    assert told.low is not None and told.high is not None
+    assert (found.change, found.low, found.high) == pytest.approx((100 * told.difference, 100 * told.low, 100 * told.high))
+
+
+def test_draws_in_parts_are_those_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Measured.of([records(120)])
+    whole = own.drawn(Accuracy(), 50)
+    monkeypatch.setattr("trunkline.metrics.bootstrap.AT_ONCE", 7 * ROWS)
+    assert np.array_equal(own.drawn(Accuracy(), 50), whole)
 
 
 def test_promises_go_to_the_first_that_fits() -> None:

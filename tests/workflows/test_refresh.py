@@ -56,6 +56,11 @@ def refresh(project: Path, data: Path, *arguments: str) -> int:
     return main(["refresh", str(model), *given])
 
 
+def lineage(report: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(report["model"]) / "manifest.json").read_text())["lineage"]
+    return found
+
+
 def test_corrections_become_the_current_model_and_the_same_again_changes_nothing(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +74,21 @@ def test_corrections_become_the_current_model_and_the_same_again_changes_nothing
     assert refresh(project, data, "--steps", "4", "--protect", "*:-100") == 0
     assert json.loads(capsys.readouterr().out)["already"]
     assert Line(project / "models" / "main").current == current
+    # The next refresh rehearses and measures what the one before taught.
+    assert refresh(project, rows(project, first=80), "--steps", "2", "--protect", "*:-100") == 0
+    second = json.loads(capsys.readouterr().out)
+    taught = second["earlier"][0]
+    assert [row["task"] for row in second["old"]][2:] == [f"topic (rows of {taught[-10:]})", "topic (new rows)"]
+    assert all(row["rows"] > 0 and row["change"] is not None for row in second["old"])
+    assert taught in lineage(second)["cards"] and lineage(second)["aside"] == [taught, second["news"]]
+    assert report["news"] == taught and report["held_out"] == second["old"][2]["rows"]
+    # So does an extension that rehearses.
+    line = str(project / "models" / "main")
+    asked = ["--strategy", "replay", "--steps", "2", "--protect", "*:-100", "--in-process", "--json"]
+    assert main(["extend", line, "--task", "tags", *asked]) == 0
+    third = json.loads(capsys.readouterr().out)
+    assert [row["task"] for row in third["old"]][2:] == [f"topic (rows of {name[-10:]})" for name in (taught, second["news"])]
+    assert lineage(third)["aside"] == [taught, second["news"]] and {taught, second["news"]} <= lineage(third)["cards"].keys()
 
 
 def test_poisoned_labels_are_stopped_by_the_gate_and_shifted_rows_are_told(
@@ -103,6 +123,7 @@ def test_ten_refreshes_one_after_another_keep_the_promise(project: Path, capsys:
         ('{"text": "a river"}\n' * 12, 4, "has no 'label'"),
         ('{"words": ["a"], "label": "land"}\n' * 12, 4, "has no 'text'"),
         ("nothing\n" * 12, 4, "is no JSON object"),
+        ('{"text": "a river", "label": "land"}\n' * 12, 4, "all rows read alike"),
     ],
 )
 def test_rows_that_can_not_be_used_change_nothing(

@@ -96,15 +96,12 @@ def assemble(run: Path) -> Assembly:
     splits: dict[str, dict[str, str]] = prepared["splits"]
     losses = {name: make_loss(card, encodings[name]) for name, card in cards.items()}
     hosts = owners(cards, "rows_of")
-    tables = {
-        name: rehearsed(
-            recipe,
-            run,
-            hosts.get(name, name),
-            replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached),
-        )
-        for name, loss in losses.items()
-    }
+    tables = {}
+    for name, loss in losses.items():
+        host = hosts.get(name, name)
+        table = replace(open_table(splits[name]["train"], encodings[name], hosts.get(name)), divisible=loss.cached)
+        riders = {host, *(guest for guest, own in hosts.items() if own == host)}
+        tables[name] = rehearsed(recipe, run, host, table, riders)
     judged = [
         Judged(
             name, open_table(splits[name]["validation"], encodings[name]), encodings[name], make_metrics(card, encodings[name])
@@ -189,7 +186,7 @@ def lineage(recipe: Recipe, cards: Mapping[str, Card], splits: Mapping[str, Mapp
         folder = recipe.beside(recipe.start.model)
         manifest = (folder / "manifest.json").read_bytes()
         known = json.loads(manifest).get("lineage", {})
-        aside = [*known.get("aside", ()), *recipe.start.aside]
+        aside = list(dict.fromkeys([*known.get("aside", ()), *recipe.start.aside]))
         began = known.get("began")
         parent = {"model": str(folder), "run_id": known.get("run_id"), "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
     data = {f"{task}/{split}": Path(path).stem for task, own in splits.items() for split, path in own.items()}

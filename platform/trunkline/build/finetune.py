@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trunkline.build.trunk import open_tokenizer, open_trunk
 from trunkline.config import Recipe
 from trunkline.data.packing import Table
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk
 from trunkline.models.lora import Adapters, LoRA
-from trunkline.models.mixout import mix_out
+from trunkline.models.mixout import mix_out, start_from
 from trunkline.models.multitask import MultiTask
 from trunkline.tasks.card import Card
 from trunkline.tasks.sharing import owners
@@ -48,14 +49,30 @@ def make_freezing(recipe: Recipe, model: MultiTask) -> Freezing:
 def hold_back(recipe: Recipe, trunk: Trunk) -> None:
     """Mixout where the recipe asks for it. Raises ConfigError for a trunk that was not trained before, or has no such layers."""
     share = recipe.finetune.mixout
-    if share and ("pretrained" not in recipe.trunk.arguments or not trunk.adaptable):
+    before = recipe.start is not None or "pretrained" in recipe.trunk.arguments
+    if share and not (before and trunk.adaptable):
         raise ConfigError(
-            "mixout puts weights back to what a pretrained trunk had, in its linear layers. Take a packed transformer with "
-            "trunk.pretrained, or leave it out.",
+            "mixout puts weights back to what a trained trunk had, in its linear layers. Take a packed transformer with "
+            "trunk.pretrained or start, or leave it out.",
             where=recipe.where("finetune", "mixout"),
         )
     if share:
         mix_out(trunk.adaptable.values(), share)
+        _start_at_parent(recipe, trunk)
+
+
+def _start_at_parent(recipe: Recipe, trunk: Trunk) -> None:
+    """Mixout's W0 are the weights of the model the run starts from, not the trunk's own; those of layers drawn anew stay."""
+    if recipe.start is None:
+        return
+    folder, manifest = recipe.beside(recipe.start.model), parent_manifest(recipe)
+    trained = open_trunk(folder, manifest, open_tokenizer(folder, manifest)).adaptable
+    top = trunk.blocks[len(trunk.blocks) - recipe.finetune.fresh_layers :]
+    fresh = {id(part) for block in top for part in block.modules()}
+    for name, layer in trunk.adaptable.items():
+        # A trunk of another shape is refused with its differences where the state is taken over.
+        if id(layer) not in fresh and name in trained and trained[name].weight.shape == layer.weight.shape:
+            start_from(layer, trained[name].weight.detach())
 
 
 def renew(recipe: Recipe, trunk: Trunk) -> None:
@@ -128,13 +145,17 @@ def loras(manifest: Mapping[str, Any]) -> dict[str, LoRA]:
     return {name: LoRA(**about["lora"]) for name, about in manifest["tasks"].items() if "lora" in about}
 
 
-def rehearsed(recipe: Recipe, run: Path, task: str, table: Table) -> Table:
-    """The table of a task the model has already, with as many of its rows as the recipe rehearses, drawn once.
+def rehearsed(recipe: Recipe, run: Path, task: str, table: Table, riders: Collection[str]) -> Table:
+    """The table of a task the model has learned from, with as many of its rows as the recipe rehearses, drawn once.
 
-    By chance, or as `rehearsal.choose` wrote down in the run's folder.
+    By chance, or as `rehearsal.choose` wrote down in the run's folder. riders: all tasks that learn from these rows, which stay
+    whole where one of them is new.
     """
     start = recipe.start
-    if start is None or start.rehearse is None or start.rehearse >= len(table.rows) or task not in _parent(recipe)["tasks"]:
+    if start is None or start.rehearse is None or start.rehearse >= len(table.rows):
+        return table
+    manifest = parent_manifest(recipe)
+    if not {*manifest["tasks"], *manifest.get("lineage", {}).get("aside", ())}.issuperset(riders):
         return table
     chosen = json.loads((run / REHEARSED).read_text()) if start.by == "loss" else {}
     chance = np.random.default_rng([recipe.seed, *task.encode()])
@@ -143,10 +164,11 @@ def rehearsed(recipe: Recipe, run: Path, task: str, table: Table) -> Table:
 
 
 def _known(recipe: Recipe) -> dict[str, LoRA]:
-    return loras(_parent(recipe)) if recipe.start is not None else {}
+    return loras(parent_manifest(recipe)) if recipe.start is not None else {}
 
 
-def _parent(recipe: Recipe) -> dict[str, Any]:
+def parent_manifest(recipe: Recipe) -> dict[str, Any]:
+    """Of the model the run starts from."""
     assert recipe.start is not None
     found: dict[str, Any] = json.loads((recipe.beside(recipe.start.model) / "manifest.json").read_text())
     return found

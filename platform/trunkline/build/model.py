@@ -29,14 +29,13 @@ from trunkline.build.assemble import Assembly
 from trunkline.build.finetune import loras
 from trunkline.build.sharing import targets_beside
 from trunkline.build.task import OWN, make_encoding, make_head, make_metrics
-from trunkline.data.tokenizer import Tokenizer
+from trunkline.build.trunk import open_tokenizer, open_trunk
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.models.base import Trunk
 from trunkline.models.heads.base import Head
 from trunkline.models.lora import Adapters
 from trunkline.models.multitask import MultiTask
 from trunkline.predict import Model, ServedTask
-from trunkline.registry import TRUNKS
 from trunkline.tasks.card import Card, load_card
 from trunkline.tasks.catalog import Catalog
 from trunkline.tasks.plugin import load_plugin
@@ -111,12 +110,8 @@ def load_model(folder: str | Path, catalog: Catalog | None = None) -> Model:
     if catalog is not None:
         for name in {*manifest["tasks"], *manifest.get("joint", {})} & set(catalog.names()):
             load_plugin(load_card(catalog.path(name)))
-    tokenizer = Tokenizer.load(folder / "trunk", max_length=manifest["max_length"], truncate=manifest["truncate"])
-    described = dict(manifest["trunk"])
-    make = TRUNKS.get(described.pop("kind"))
-    if "pretrained" in described:
-        described["pretrained"] = str(folder / "trunk" / described["pretrained"])
-    trunk = make(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.max_length, **described)
+    tokenizer = open_tokenizer(folder, manifest)
+    trunk = open_trunk(folder, manifest, tokenizer)
     heads: dict[str, Head] = {}
     tasks: dict[str, ServedTask] = {}
     for name, about in manifest["tasks"].items():

@@ -64,7 +64,7 @@ def refresh(
     task: Annotated[str, typer.Option("--task", help="The task the new rows are for.", show_default=False)],
     rows: Annotated[
         Path,
-        typer.Option("--data", help="JSON lines: labelled rows or corrections.", show_default=False),
+        typer.Option("--data", help="JSON lines, .csv or .tsv: labelled rows or corrections.", show_default=False),
     ],
     protect: Annotated[str, typer.Option("--protect", help="task:points, how much a task may lose.")] = "*:-1.0",
     steps: Annotated[int | None, typer.Option("--steps", help="By default 15 % of its own.", show_default=False, min=1)] = None,

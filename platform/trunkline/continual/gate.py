@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,16 +12,19 @@ import numpy as np
 
 from trunkline.errors import ConfigError, UsageError, nearest
 from trunkline.metrics.base import Metric
+from trunkline.metrics.bootstrap import Measured, paired
 
 DRAWS = 1000
-LEVEL = 0.95
 Records = Mapping[str, np.ndarray]
 Verdict = Literal["kept", "broken", "not promised", "not measured"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A task before and after. change, low, high, limit: points, up is better; low to high is the 95 % interval of the change."""
+    """A task before and after. change, low, high, limit: points, up is better; low to high is the 95 % interval of the change.
+
+    Points are what `Metric.in_points` makes of the metric: hundredths of one that is 1 at best.
+    """
 
     task: str
     metric: str = ""
@@ -70,45 +73,18 @@ def compare(
     limit: float | None,
     draws: int = DRAWS,
 ) -> Change:
-    """The change of a metric over the same rows, and its interval by a paired bootstrap over rows.
+    """The change of a metric over the same rows, and its interval by a paired bootstrap over rows, in points.
 
-    before, after: row ids (repeated for rows of several targets) and records. Each draw takes rows with replacement, the same
-    for both models. Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 13.3 (percentile interval).
-    A promise is broken where the measured change is below the limit.
+    before, after: row ids (repeated for rows of several targets) and records. A promise is broken where the measured change is
+    below the limit.
     """
-    old, new = _by_row(*before), _by_row(*after)
-    assert np.array_equal(old[0], new[0]), f"{task}: the models were measured on other rows"
-    metric = make()
-    points = (100.0 if metric.best == 1.0 else 1.0) * (1 if metric.higher_is_better else -1)
-
-    def value(records: Records, taken: np.ndarray | None = None) -> float:
-        picked = records if taken is None else {key: record[taken] for key, record in records.items()}
-        return float(metric.value(**{key: picked[key] for key in sorted(metric.needs)}))
-
-    first, last = value(old[1]), value(new[1])
-    change = points * (last - first)
-    starts = np.flatnonzero(np.r_[True, old[0][1:] != old[0][:-1], True])
-    chance = np.random.default_rng(0)
-    same = _same(old[1], new[1])
-    drawn = [0.0] if same else [points * (value(new[1], t) - value(old[1], t)) for t in _draws(starts, draws, chance)]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    metric, old, new = make(), Measured.of([before]), Measured.of([after])
+    same = all(np.array_equal(old.records[key], new.records[key]) for key in old.records)
+    found = paired(metric, new, old, 0 if same else draws, metric.in_points)
+    up = 1 if metric.higher_is_better else -1
+    change = 0.0 if same else up * found.difference
+    low, high = (0.0, 0.0) if same else (None, None)
+    if found.low is not None and found.high is not None:
+        low, high = sorted((up * found.low, up * found.high))
     verdict: Verdict = "not promised" if limit is None else "kept" if change >= limit else "broken"
-    return Change(task, name, len(starts) - 1, first, last, change, low, high, limit, verdict)
-
-
-def _draws(starts: np.ndarray, draws: int, chance: np.random.Generator) -> Iterable[np.ndarray]:
-    rows = len(starts) - 1
-    for _ in range(draws):
-        taken = chance.integers(0, rows, rows)
-        lengths = starts[taken + 1] - starts[taken]
-        first = np.repeat(starts[taken] - np.r_[0, np.cumsum(lengths)[:-1]], lengths)
-        yield first + np.arange(int(lengths.sum()))
-
-
-def _by_row(ids: np.ndarray, records: Records) -> tuple[np.ndarray, Records]:
-    order = np.argsort(ids, kind="stable")
-    return ids[order], {name: record[order] for name, record in records.items()}
-
-
-def _same(a: Records, b: Records) -> bool:
-    return all(np.array_equal(a[name], b[name]) for name in a)
+    return Change(task, name, len(old.rows), found.other, found.value, change, low, high, limit, verdict)

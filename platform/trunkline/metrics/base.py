@@ -68,6 +68,13 @@ class Metric(ABC):
         Must be defined for a constant prediction.
         """
 
+    def in_points(self, figure: Any) -> Any:
+        """A figure, or an array of them, in the unit in which promises are made: hundredths of a metric that is 1 at best.
+
+        One that is better when lower has no such best: it is counted in its own unit, unless it says otherwise.
+        """
+        return figure * 100.0 if self.higher_is_better and self.best == 1.0 else figure
+
     def values(self, draws: Sequence[np.ndarray], **records: np.ndarray) -> np.ndarray:
         """The figure of each draw: places in the records, with repetition, whole rows at a time. float64, one for each.
 

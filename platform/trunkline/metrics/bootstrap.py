@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from trunkline.metrics.base import Metric
 
 LEVEL = 0.95
+AT_ONCE = 1 << 24  # places that are drawn before their figures are worked out
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ class Measured:
         """The figure of each of `draws` samples of as many rows, with repetition; the same rows for every model and metric."""
         chance = np.random.default_rng(seed)
         size = len(self.starts) - 1
-        return metric.values([self.places(chance.integers(0, size, size)) for _ in range(draws)], **self._needed(metric))
+        needed, few = self._needed(metric), max(1, AT_ONCE // max(1, len(self.ids)))
+        found = [np.zeros(0)]
+        for first in range(0, draws, few):
+            taken = [self.places(chance.integers(0, size, size)) for _ in range(min(few, draws - first))]
+            found.append(metric.values(taken, **needed))
+        return np.concatenate(found)
 
     def _needed(self, metric: Metric) -> dict[str, np.ndarray]:
         return {name: self.records[name] for name in sorted(metric.needs)}
@@ -87,7 +93,7 @@ def bounds(drawn: np.ndarray) -> tuple[float, float] | None:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two models on the same rows. difference: own less other's, in the metric's unit, with its 95 % interval.
+    """Two models on the same rows. difference: own less other's, in the metric's unit or that asked for, with its 95 % interval.
 
     p: the chance of a difference at least as far from 0 if there were none, two-sided. verdict: better or worse where the
     interval leaves out 0.
@@ -102,8 +108,11 @@ class Paired:
     verdict: Literal["better", "worse", "not told apart"]
 
 
-def paired(metric: Metric, own: Measured, other: Measured, draws: int) -> Paired:
-    """The difference over the same rows. Each draw takes the same rows of both models.
+def paired(
+    metric: Metric, own: Measured, other: Measured, draws: int, unit: Callable[[Any], Any] = lambda figure: figure
+) -> Paired:
+    """The difference over the same rows. Each draw takes the same rows of both models. unit: what figures are before they are
+    compared; it must not turn their order.
 
     p = 2 min(share of draws <= 0, share of draws >= 0), the draw that was measured counted among them, at most 1.
     Source: Koehn, EMNLP 2004, section 4; Efron & Tibshirani (1993), section 15.4 (achieved significance level).
@@ -111,7 +120,7 @@ def paired(metric: Metric, own: Measured, other: Measured, draws: int) -> Paired
     assert np.array_equal(own.rows, other.rows), "the models were measured on other rows"
     first, second = own.value(metric), other.value(metric)
     draws = min(draws, metric.most_draws)
-    drawn = own.drawn(metric, draws) - other.drawn(metric, draws) if draws and len(own.ids) else np.zeros(0)
+    drawn = unit(own.drawn(metric, draws)) - unit(other.drawn(metric, draws)) if draws and len(own.ids) else np.zeros(0)
     drawn = drawn[np.isfinite(drawn)]
     low, high = bounds(drawn) or (None, None)
     p = min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (1 + len(drawn))) if len(drawn) else None
@@ -119,4 +128,4 @@ def paired(metric: Metric, own: Measured, other: Measured, draws: int) -> Paired
     verdict: Literal["better", "worse", "not told apart"] = "not told apart"
     if low is not None and high is not None and (low > 0 or high < 0):
         verdict = "better" if up * low > 0 else "worse"
-    return Paired(first, second, first - second, low, high, None if p is None else float(p), verdict)
+    return Paired(first, second, float(unit(first)) - float(unit(second)), low, high, None if p is None else float(p), verdict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from trunkline.errors import ConfigError
@@ -104,6 +106,10 @@ class LogLoss(Metric):
         log_total = np.log(np.exp(shifted).sum(axis=1))
         return float(np.mean(log_total - shifted[np.arange(len(target)), target]))
 
+    def in_points(self, figure: Any) -> Any:
+        """Hundredths of a nat."""
+        return figure * 100.0
+
 
 @METRICS.register("calibration_error")
 class CalibrationError(Metric):
@@ -132,3 +138,7 @@ class CalibrationError(Metric):
         place = np.clip(np.ceil(confidence * self.num_bins).astype(np.int64) - 1, 0, self.num_bins - 1)
         gap = np.bincount(place, weights=right - confidence, minlength=self.num_bins)
         return float(np.abs(gap).sum() / len(target))
+
+    def in_points(self, figure: Any) -> Any:
+        """Hundredths."""
+        return figure * 100.0

@@ -20,20 +20,24 @@ from trunkline.continual.transfer import transfer
 from trunkline.document import reader, writer
 from trunkline.errors import ConfigError, IntegrityError, Problems, TrunklineError, UsageError
 from trunkline.launch.local import Result, train
-from trunkline.launch.runs import all_runs
-from trunkline.report.series import records, seconds
+from trunkline.launch.runs import RunFolder, all_runs
 from trunkline.tasks.card import load_card
 from trunkline.tasks.catalog import Catalog, nearest_folder
 from trunkline.tasks.plugin import load_plugin
+from trunkline.workflows.contents import contents
+from trunkline.workflows.cost import cost
+from trunkline.workflows.earlier import called, measured, rehearsing
 from trunkline.workflows.forward import forward
 from trunkline.workflows.judging import changes, check_promises, having, measurable
 from trunkline.workflows.lessons import lessons
-from trunkline.workflows.line import Line, opened
+from trunkline.workflows.line import Line, check_follows, opened
+from trunkline.workflows.news import earlier_news
 from trunkline.workflows.stages import alone
-from trunkline.workflows.strategies import Plan, Settings, parsed, planned
+from trunkline.workflows.strategies import Plan, Settings, drawn_tasks, parsed, planned
 from trunkline.workflows.surgery import REPORT
 
 PROTECT = "*:-1.0"
+TREATED = ("trained", "dropout", "word_dropout", "max_norm")  # of `trunk.embeddings`; the others are how a table begins
 SHARE_OF_STEPS = 0.15  # of the parent's steps, where none are stated
 
 
@@ -80,13 +84,23 @@ def extend(job: Job, say: Callable[[str], None], *, show: bool = False) -> Exten
     old = measurable(manifest, catalog, job.split)
     check_promises(limits, job.protect, old)
     strategies = parsed(job.strategy)
-    if grown and not {"replay", "full"} & set(strategies):
+    again = bool({"replay", "full"} & set(strategies))  # whether old rows come again
+    if grown and not again:
         raise UsageError(f"the labels of {', '.join(grown)} have grown, which replay or full learn.", where="--strategy")
-    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job)
+    told = place.parent / ".trunkline" / "news"
+    before = earlier_news(manifest["lineage"].get("aside", ()), old, catalog, told) if again else []
+    both = Catalog([place, *([told] if before else [])])
+    read = [*(old if again or job.settings.fisher else ()), *job.tasks, *(news.name for news in before)]
+    own = place.parent / ".trunkline" / "extend" / key_of(manifest, job, contents(read, both))
+    check_follows(line, folder, [run.run_id for run in runs_of(recipe_file(own, job), job)])
     held = lessons(folder, catalog, job.tasks, own / "lessons", say) if "distill" in strategies else None
-    recipe = write_recipe(folder, manifest, place, planned(strategies, job.tasks, old, job.settings, held), job, own)
+    drawn = drawn_tasks([*(old if "replay" in strategies else ()), *job.tasks], catalog)
+    plan = planned(strategies, job.tasks, old, job.settings, held, drawn)
+    plan = rehearsing(plan, before, catalog, job.settings.rehearse)
+    recipe = write_recipe(folder, manifest, place, plan, job, own, beside=told if before else None)
     result = trained(recipe, job, say, show=show)
-    return judged(result, folder, place, limits, old, job, line, say)
+    beside = measured(folder, result.model, called(before), both, place.parent / ".trunkline" / "store", limits)
+    return judged(result, folder, place, limits, old, job, line, say, beside=beside)
 
 
 def catalog_of(job: Job, folder: Path) -> Path:
@@ -127,9 +141,18 @@ def check_cards(folder: Path, manifest: Mapping[str, Any], catalog: Catalog, new
     return grown
 
 
-def key_of(manifest: Mapping[str, Any], job: Job) -> str:
-    """The same for the same job on the same model, so that it goes on where it was."""
-    stated = [job.name, list(job.tasks), job.strategy, asdict(job.settings), job.steps, list(job.overrides), manifest["files"]]
+def key_of(manifest: Mapping[str, Any], job: Job, read: Sequence[Sequence[str]]) -> str:
+    """The same for the same job on the same model, so that it goes on where it was. read: `contents` of what it learns from."""
+    stated = [
+        job.name,
+        list(job.tasks),
+        job.strategy,
+        asdict(job.settings),
+        job.steps,
+        list(job.overrides),
+        manifest["files"],
+        read,
+    ]
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -143,12 +166,10 @@ def write_recipe(
     described = dict(manifest["trunk"])
     if "pretrained" in described:
         described["pretrained"] = str((folder / "trunk" / described["pretrained"]).resolve())
-    given = stated["trunk"]
-    trunk = {**described, **({"dropout": given["dropout"]} if "dropout" in given else {})}
     known = {use["task"]: use for use in stated["tasks"]}
     data = {
         **stated,
-        "trunk": trunk,
+        "trunk": {**described, **carried(stated["trunk"])},
         "catalog": [str(folder.resolve()) for folder in (place, own / "lessons", beside) if folder and folder.is_dir()],
         "tasks": [known.get(task, {"task": task}) for task in plan.tasks],
         "train": train_,
@@ -157,11 +178,21 @@ def write_recipe(
     }
     data = {key: value for key, value in data.items() if value is not None}
     text = writer.render(data)
-    path = own / f"{'-'.join((job.name, *job.tasks))[:40]}.yaml"
+    path = recipe_file(own, job)
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.replace(path, text)
     load_recipe(path, job.overrides)
     return path
+
+
+def carried(trunk: Mapping[str, Any]) -> dict[str, Any]:
+    """How a recipe treats its trunk in training, of which a trunk's folder says nothing."""
+    table = {key: value for key, value in (trunk.get("embeddings") or {}).items() if key in TREATED}
+    return {**({"dropout": trunk["dropout"]} if "dropout" in trunk else {}), **({"embeddings": table} if table else {})}
+
+
+def recipe_file(own: Path, job: Job) -> Path:
+    return own / f"{'-'.join((job.name, *job.tasks))[:40]}.yaml"
 
 
 def parent_recipe(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,10 +207,18 @@ def parent_recipe(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return dict(document.data)
 
 
+def outputs_of(recipe: Path, job: Job) -> Path:
+    return job.outputs or recipe.parents[3] / "outputs"
+
+
+def runs_of(recipe: Path, job: Job) -> list[RunFolder]:
+    """What was made of the job's recipe so far, newest first."""
+    return [run for run in all_runs(outputs_of(recipe, job)) if run.facts().get("recipe") == str(recipe.resolve())]
+
+
 def trained(recipe: Path, job: Job, say: Callable[[str], None], *, show: bool) -> Result:
     """The job's run: a finished one as it is, an unfinished one gone on with, else a new one."""
-    outputs = job.outputs or recipe.parents[3] / "outputs"
-    mine = [run for run in all_runs(outputs) if run.facts().get("recipe") == str(recipe.resolve()) and run.prepared.is_file()]
+    outputs, mine = outputs_of(recipe, job), [run for run in runs_of(recipe, job) if run.prepared.is_file()]
     if mine and mine[0].finished:
         say(f"run {mine[0].run_id} of this job is finished already")
         return Result(mine[0].path, mine[0].model, json.loads(mine[0].result.read_text())["tasks"])
@@ -218,7 +257,7 @@ def judged(
         "new": new,
         "forward": ahead,
         **transfer([{"old": [change.told() for change in found], "forward": ahead}], [*old, *fresh]),
-        "cost": cost(result, parent),
+        "cost": cost(result.model, parent),
         "judged_s": time.perf_counter() - began,
         "kept": not broken,
         "broken": broken,
@@ -232,21 +271,10 @@ def judged(
     if line is not None:
         if not line.exists:
             line.promote(parent, "first")
+        if not broken:
+            check_follows(line, parent, [result.run.name])
         report["current"] = str(line.current if broken else line.promote(result.model, result.run.name, told))
     return Extended(result.run, result.model, not broken, report)
-
-
-def cost(result: Result, parent: Path) -> dict[str, Any]:
-    """Steps, rows, tokens and seconds of training, and those (`parent_...`) the model before was trained with.
-
-    Trained jointly from scratch, the tasks would cost both, or more. What a model or the run beside it does not say is None.
-    """
-    found: dict[str, Any] = {}
-    for prefix, model in (("", result.model), ("parent_", parent)):
-        trained = read_manifest(model)["lineage"].get("trained", {})
-        found |= {f"{prefix}{name}": trained.get(name) for name in ("steps", "rows", "tokens")}
-        found[f"{prefix}seconds"] = seconds(records(model.parent / "events.jsonl")) or None
-    return found
 
 
 def rows_of_changes(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

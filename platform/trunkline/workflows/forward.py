@@ -49,12 +49,12 @@ def forward(
             continue
         headline, make = next(iter(judged.metrics.items()))
         metric = make()
-        points = (100.0 if metric.best == 1.0 else 1.0) * (1 if metric.higher_is_better else -1)
+        up = 1 if metric.higher_is_better else -1
         knew, untrained = (_probed(model, train, asked, judged) for model in (before, began))
         if not math.isfinite(knew - untrained):
             say(f"{task}: no forward transfer is told, for its {headline} of a probe is no number")
             continue
-        values = {"probe": knew, "untrained": untrained, "forward": points * (knew - untrained)}
+        values = {"probe": knew, "untrained": untrained, "forward": up * (metric.in_points(knew) - metric.in_points(untrained))}
         found.append({"task": task, "metric": headline, **values})
     return found
 

@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,10 @@ class Line:
         return final
 
     def rollback(self) -> Path:
-        """Makes the version before the current one current again. Raises ConfigError if there is none."""
-        versions, current = self.versions(), self.current
-        before = [path for path in versions if path.name < current.name]
+        """Makes the version current again that was it before the current one. Raises ConfigError if there is none."""
+        before = self._before()
         if not before:
-            raise ConfigError(f"there is no version before {current.name} to go back to.", where=str(self.folder))
+            raise ConfigError(f"there is no version before {self.current.name} to go back to.", where=str(self.folder))
         read_manifest(before[-1])
         self._switch(before[-1], "rolled back")
         return before[-1]
@@ -98,6 +98,14 @@ class Line:
         except FileNotFoundError:
             return []
         return found
+
+    def _before(self) -> list[Path]:
+        """The versions under the current one, oldest first: a promotion stands on what was current, a rollback takes it off."""
+        stood: list[str] = []
+        for name in (*(entry["version"] for entry in self.history()), self.current.name):  # the last switch may not be noted
+            stood = [*stood[: stood.index(name)], name] if name in stood else [*stood, name]
+        there = {path.name: path for path in self.versions()}
+        return [there[name] for name in stood[:-1] if name in there]
 
     def _switch(self, version: Path, what: str) -> None:
         link = self.folder / f".{CURRENT}.tmp"
@@ -137,3 +145,22 @@ def opened(model: Path, line: Path | None) -> tuple[Line | None, Path]:
     """
     own = Line(model) if Line(model).exists else Line(model.parent) if model.name == CURRENT and model.is_symlink() else None
     return (Line(line) if line is not None else own), own.current if own else model
+
+
+def check_follows(line: Line | None, parent: Path, mine: Collection[str]) -> None:
+    """Raises ConfigError where a model made of `parent` would take the place of another than `parent`, unmeasured against it.
+
+    mine: runs of the same job, whose result may be current already.
+    """
+    if line is None or not line.exists or line.current.name.partition("-")[2] in mine:
+        return
+    ours, theirs = read_manifest(parent), read_manifest(line.current)
+    if ours["files"] == theirs["files"]:
+        return
+    lost = [f"'{name}'" for name in theirs["tasks"] if name not in ours["tasks"]]
+    gone = f", and {', '.join(lost)} would be gone" if lost else ""
+    raise ConfigError(
+        f"another model is current than {parent}: {line.current.name}. What comes of the one would take the other's place{gone}. "
+        f"Give {line.folder} in place of the model, or another line.",
+        where="--line",
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.errors import UsageError, nearest
+from trunkline.tasks.catalog import Catalog
+from trunkline.tasks.sharing import owners, tasks_of
 from trunkline.workflows.lessons import Lessons
 
 STRATEGIES = {
@@ -60,10 +62,33 @@ def parsed(stated: str) -> list[str]:
     return names
 
 
+def drawn_tasks(tasks: Sequence[str], catalog: Catalog) -> dict[str, list[str]]:
+    """Entry of a recipe of these tasks -> the tasks that are drawn for it: itself or its first part, or the host of its rows."""
+    stands = {name: [catalog.resolved(card) for card in tasks_of(catalog.get(name))] for name in tasks}
+    guests = owners({card.name: card for cards in stands.values() for card in cards}, "rows_of")
+    return {name: list(dict.fromkeys(guests.get(card.name, card.name) for card in cards)) for name, cards in stands.items()}
+
+
+def shares(old: Sequence[str], new: Sequence[str], share: float, drawn: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Rates: `share` over the tasks drawn for old entries, the rest over those drawn for new ones; rows of both are new ones."""
+    fresh = [task for name in new for task in drawn.get(name, [name])]
+    known = [task for name in old for task in drawn.get(name, [name]) if task not in fresh]
+    parts = [(list(dict.fromkeys(known)), share), (list(dict.fromkeys(fresh)), 1 - share)]
+    return {task: part / len(tasks) for tasks, part in parts for task in tasks}
+
+
 def planned(
-    strategies: Sequence[str], new: Sequence[str], old: Sequence[str], given: Settings, lessons: Lessons | None = None
+    strategies: Sequence[str],
+    new: Sequence[str],
+    old: Sequence[str],
+    given: Settings,
+    lessons: Lessons | None = None,
+    drawn: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
-    """new: tasks to add. old: those of the model whose rows are at hand. Raises UsageError where old rows are needed."""
+    """new: tasks to add. old: those of the model whose rows are at hand. drawn: what `drawn_tasks` says, where they share rows.
+
+    Raises UsageError where old rows are needed.
+    """
     if "fuse" in strategies:
         fused = {"finetune": {"kind": "fuse", "rank": max(given.rank, 1), "prompt": given.prompt}}
         return Plan(new, {**fused, "freeze": [], "weighting": "static", "sampling": "proportional"})
@@ -84,7 +109,6 @@ def planned(
     held = list(lessons.of) if lessons else []
     rehearsed = [*(old if "replay" in strategies else ()), *(lessons.hosts if lessons else ())]
     tasks = [*(old if "replay" in strategies else ()), *new, *held]
-    rates = {**dict.fromkeys(rehearsed, given.share / max(len(rehearsed), 1)), **dict.fromkeys(new, (1 - given.share) / len(new))}
     if "replay" in strategies:
         start |= {"rehearse": given.rehearse, "by": given.by}
     if held:
@@ -92,5 +116,5 @@ def planned(
         warm["freeze"] += [{"modules": f"heads.{lesson}"} for lesson in held if "replay" not in strategies]
     if "anchor" in strategies:
         start |= {"anchor": given.anchor, "fisher": given.fisher}
-    sampling = {"kind": "explicit", "rates": {task: rates[task] for task in tasks if task in rates}}
+    sampling = {"kind": "explicit", "rates": shares(rehearsed, new, given.share, drawn or {})}
     return Plan(tasks, {**warm, "weighting": "static", "sampling": sampling}, start)

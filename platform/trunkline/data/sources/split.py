@@ -69,10 +69,15 @@ class HashSplit(Source):
 
     def side(self, values: Sequence[object]) -> str:
         """Which split a row with these values belongs to. The test rows stay the same whatever `validation` is."""
-        bucket = text_bucket(BETWEEN.join(_text(value) for value in values))
+        bucket = bucket_of(values)
         if bucket < self.percent["test"]:
             return "test"
         return "validation" if bucket < self.percent["test"] + self.percent["validation"] else "train"
+
+
+def bucket_of(values: Sequence[object]) -> int:
+    """The hundredth, 0 to 99, that a row with these values falls into: below `test` it is a test row, and so on."""
+    return text_bucket(BETWEEN.join(_text(value) for value in values))
 
 
 def _text(value: object) -> str:
