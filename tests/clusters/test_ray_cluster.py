@@ -45,8 +45,14 @@ WAITER = """\
 import os, time
 import ray
 
+
+@ray.remote(num_cpus=2)
+def work():
+    time.sleep(1)
+
+
 ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)
-ray.get(ray.remote(num_cpus=2)(time.sleep).remote(1))
+ray.get(work.remote())
 """
 SUBMIT = ("submit", "recipes/small.yaml", "--cluster", "two", "--set", "workers.count=2")
 
