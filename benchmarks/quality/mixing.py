@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from benchmarks.quality.cells import circumstances, drawn, training_seconds
 from benchmarks.quality.mixed import BEST, best_of, markdown, table
@@ -25,7 +24,7 @@ import trunkline
 from trunkline.document import reader, writer
 from trunkline.errors import UsageError, nearest
 from trunkline.tasks.catalog import Catalog
-from trunkline.workflows.baseline import records, value_of
+from trunkline.workflows.baseline import measured
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m benchmarks.quality.mixing"
@@ -122,12 +121,10 @@ class Mixing:
 
     def _measured(self, model: Path, task: str, say: Say) -> dict[str, Any]:
         """The headline metric on the test rows, and on as many of them drawn with replacement, by the task's name alone."""
-        own = records(model, task, Catalog([self._catalog()]), self._catalog(), say, "test")
-        size = len(np.unique(own[1]))
-        rng = np.random.default_rng(zlib.crc32(task.encode()))
-        again = [round(value_of(*own, rng.integers(0, size, size)), 4) for _ in range(RESAMPLES)]
+        metric, own = measured(model, task, Catalog([self._catalog()]), self._catalog(), say, "test")
+        again = [round(float(value), 4) for value in own.drawn(metric, RESAMPLES, zlib.crc32(task.encode()))]
         metrics = reader.read(self._catalog() / task / "card.yaml").data["metrics"]
-        return {"task": task, "metric": metrics[0], "rows": size, "value": value_of(*own), "resampled": again}
+        return {"task": task, "metric": metrics[0], "rows": len(own.rows), "value": own.value(metric), "resampled": again}
 
     def table(self) -> dict[str, Any]:
         """See `mixed.table`, of what is stored."""

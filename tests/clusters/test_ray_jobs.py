@@ -33,6 +33,7 @@ class Dashboard(http.server.ThreadingHTTPServer):
     """As much of Ray's dashboard as jobs need. mode: jobs, or how it misbehaves."""
 
     daemon_threads = True
+    request_queue_size = 64  # as many as come at once, and more
 
     def __init__(self, mode: str = "jobs") -> None:
         super().__init__(("127.0.0.1", 0), Answer)

@@ -123,7 +123,7 @@ def test_a_best_whose_checkpoint_is_damaged_is_forgotten_when_the_run_goes_on(re
     result = json.loads((run / "result.json").read_text())
     assert result["model_step"] == 16 and "score" not in result["best_tasks"] and "topic" in result["best_tasks"]
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    assert checkpoint.name_of(step) in [event["path"] for event in events if event["event"] == "checkpoint_passed_over"]
+    assert checkpoint.name_of(step) in [event["path"] for event in events if event["event"] == "best_checkpoint_lost"]
 
 
 def test_the_list_says_what_each_is_the_best_of_and_any_becomes_a_model(

@@ -47,7 +47,7 @@ def test_rows_stay_if_any_task_has_a_label_and_all_tasks_read_the_same_tokens(bu
         assert len(tables[name].learned) + len(judged[name].learned) == wanted
         assert np.array_equal(tables[name].rows.tokens.values, tables["topic"].rows.tokens.values)
     assert [tables[name].host for name in ("score", "topic", "tags")] == ["topic", None, "topic"]
-    assert built.stream.names == ["topic"]
+    assert built.stream.names == ("topic",)
 
 
 def test_the_results_count_the_rows_with_a_label_and_every_task_has_its_figures(shared: Path, built: Assembly) -> None:
@@ -85,7 +85,7 @@ def test_the_model_is_measured_and_answers_task_by_task(shared: Path, capsys: Ca
 
 def test_without_its_host_the_first_guest_stands_in(tmp_path: Path) -> None:
     built = assemble(prepared(write_project(tmp_path), "tasks=[tags, score]"))
-    assert [table.host for table in built.tables.values()] == [None, "tags"] and built.stream.names == ["tags"]
+    assert [table.host for table in built.tables.values()] == [None, "tags"] and built.stream.names == ("tags",)
     assert all(len(table.rows) > len(table.learned) for table in built.tables.values())
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trunkline.batch import Batch
 from trunkline.data.packing import Table, pack, rows_of
-from trunkline.data.stream import Unit
+from trunkline.data.units import Unit
 from trunkline.errors import ConfigError
 from trunkline.export.encoder import plain_encoder
 from trunkline.models import attention

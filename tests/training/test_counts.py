@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,13 +15,21 @@ from ranks import Ranks
 STORED: dict[str, Any] = json.loads(counted.STORED.read_text())
 
 
+@pytest.fixture(scope="module")
+def fresh() -> Iterator[Ranks]:
+    """Ranks of their own: what other tests leave behind in the ones that all share changes which operators are called."""
+    ranks = Ranks(2)
+    yield ranks
+    ranks.close()
+
+
 def test_the_counts_are_of_this_torch() -> None:
     assert torch.__version__.partition("+")[0] == STORED["torch"], "run `python tests/counted.py`, and look at what changed"
 
 
 @pytest.mark.parametrize("name", counted.CASES)
-def test_a_step_has_the_operators_reads_copies_and_padding_it_had(two_ranks: Ranks, name: str) -> None:
-    found, _ = two_ranks(counted.step, **counted.CASES[name])
+def test_a_step_has_the_operators_reads_copies_and_padding_it_had(fresh: Ranks, name: str) -> None:
+    found, _ = fresh(counted.step, **counted.CASES[name])
     assert found == STORED["steps"][name], (
         "faster or slower? If it is meant: run `python tests/counted.py`, and look at what changed"
     )
@@ -30,7 +39,7 @@ def test_a_step_has_the_operators_reads_copies_and_padding_it_had(two_ranks: Ran
     ("fault", "what", "more"),
     [("a read a task", "host reads", len(counted.laws.TASKS)), ("rows of any length in one call", "tokens of padding", 1)],
 )
-def test_a_slow_down_shows(two_ranks: Ranks, fault: str, what: str, more: int) -> None:
+def test_a_slow_down_shows(fresh: Ranks, fault: str, what: str, more: int) -> None:
     name = "one micro-batch"
-    found, _ = two_ranks(counted.step, **counted.CASES[name], fault=fault)
+    found, _ = fresh(counted.step, **counted.CASES[name], fault=fault)
     assert found[what] >= STORED["steps"][name][what] + more

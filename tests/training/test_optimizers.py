@@ -143,7 +143,7 @@ def test_each_room_has_its_own_decay_and_norms_and_biases_have_none(optimizer: s
         (["optim.kind=lamb", "engine.zero_stage=1"], "engine.zero_stage=1: engine.zero_stage: optimizer 'lamb' steps by whole"),
         (["optim.kind=muon", "engine.zero_stage=3"], "Set engine.zero_stage to 0, or take adamw, adam, sgd, adagrad or lion"),
         (["optim.betas=[0.9, 1.5]"], r"optim: optimizer 'adamw' refuses its arguments: Invalid beta parameter at index 1: 1.5"),
-        (["optim.kind=lion", "optim.betas=[0.9]"], r"betas: two numbers from 0 to below 1 are needed, found \[0.9\]"),
+        (["optim.kind=lion", "optim.betas=[0.9]"], r"betas: a list of a number each is needed, found \[0.9\]"),
         (["optim.kind=sgd", "optim.nesterov=true", "optim.momentum=0"], "Nesterov momentum requires a momentum"),
         (["optim.weight_decay=-1"], "weight_decay: a number from 0 up is needed, found -1"),
         (["optim.kind=sgd", "optim.betas=[0.9, 0.9]"], "optimizer 'sgd' takes no 'betas'"),

@@ -97,8 +97,10 @@ class Worker:
         self.monitor = self._monitor(progress, resumed=progress.step > 0)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
-        for name, reason in {**{item.path.name: item.reason for item in passed}, **lost}.items():
-            self.monitor.event("checkpoint_passed_over", path=name, reason=reason)
+        for item in passed:
+            self.monitor.event("checkpoint_passed_over", path=item.path.name, reason=item.reason)
+        for name, reason in lost.items():
+            self.monitor.event("best_checkpoint_lost", path=name, reason=reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=progress.step > 0, **facts)
         if self.engine.frozen:

@@ -108,9 +108,10 @@ def differences(run: RunFolder, alone: Sequence[Alone], say: Say) -> tuple[list[
     for number, one in enumerate(alone):
         if one.metric is None or one.value is None:
             continue
-        both = [_measured(folder / "model", one.task, place, Path(recipe), say) for folder in (run.path, one.run)]
-        metric, (together, single) = both[0][0], [measured for _, measured in both]
-        values = [measured.value(metric) for measured in (together, single)]
+        cards = project_folder(Path(recipe)) / "tasks"
+        both = [measured(folder / "model", one.task, place, cards, say) for folder in (run.path, one.run)]
+        metric, (together, single) = both[0][0], [own for _, own in both]
+        values = [own.value(metric) for own in (together, single)]
         if not values[1]:
             continue
         drawn = drawn_percents(metric, together, single, seed=number)
@@ -125,10 +126,12 @@ def differences(run: RunFolder, alone: Sequence[Alone], say: Say) -> tuple[list[
     return found, Difference("mean", "delta_m", 0.0, 0.0, mean, low, high)
 
 
-def _measured(folder: Path, task: str, cards: Catalog, recipe: Path, say: Say) -> tuple[Metric, Measured]:
-    """The headline metric, and what the model gives on the task's validation rows."""
+def measured(
+    folder: Path, task: str, cards: Catalog, catalog: Path, say: Say, split: str = "validation"
+) -> tuple[Metric, Measured]:
+    """The headline metric, and what the model gives on the rows of a split of the task."""
     model = load_model(folder, cards)
-    judged, _ = judged_task(model, task, cards, project_folder(recipe) / "tasks", "validation", say)
+    judged, _ = judged_task(model, task, cards, catalog, split, say)
     parts = measure(model.network, judged, tokens_per_pass=TOKENS_PER_PASS, device=torch.device("cpu"))
     return next(iter(judged.metrics.values()))(), Measured.of(parts)
 
