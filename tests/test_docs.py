@@ -417,4 +417,4 @@ def test_the_demo_s_figures_are_those_of_the_stored_result_and_a_changed_one_is_
     stored = (ROOT / "benchmarks" / "results" / "quickstart.json").read_text()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert wrong_figures(readme, stored) == []
-    assert wrong_figures(readme.replace(" 0.955 ", " 0.965 "), stored) == ["tone_tagging"]
+    assert wrong_figures(readme.replace(" 0.954 ", " 0.964 "), stored) == ["tone_tagging"]
