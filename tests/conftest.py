@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import ipaddress
 import os
 import shutil
@@ -96,6 +97,10 @@ def own_environment(session_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     folder = Path(tempfile.mkdtemp(dir=session_folder, prefix=""))
     _settle(monkeypatch, folder)
     yield
+    if "WANDB_SERVICE" in os.environ:  # started in this folder by a run within the test; the next test would inherit it
+        wandb = importlib.import_module("wandb")
+        wandb.teardown()
+        os.environ.pop("WANDB_SERVICE", None)
     shutil.rmtree(folder, ignore_errors=True)
 
 
