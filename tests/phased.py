@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trunkline import checkpoint
 from trunkline.build.prepare import prepare
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.launch import worker
 from trunkline.launch.restored import by_name
 from trunkline.launch.runs import RunFolder

@@ -15,7 +15,7 @@ from trunkline.build.assemble import assemble
 from trunkline.build.prepare import prepare
 from trunkline.build.task import check_task
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, UsageError
 from trunkline.registry import TOKENIZERS

@@ -129,7 +129,9 @@ def test_a_service_that_another_process_left_behind_is_not_waited_for(tmp_path: 
         run.close()
     """
     words = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, "WANDB_SERVICE": gone}, check=True)
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=120, env={**os.environ, "WANDB_SERVICE": gone}, check=True
+    )
     assert "W&B failed" not in done.stderr and list(tmp_path.glob("wandb/offline-run-*/run-quick-9.wandb"))
 
 

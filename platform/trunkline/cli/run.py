@@ -69,7 +69,7 @@ def train(
 
 def _compared(result: Result, recipe: Path, overrides: list[str], in_process: bool) -> dict[str, Any]:
     """With `single_task: true`, each task's difference to itself alone, into result.json and the table too."""
-    from trunkline.config import load_recipe
+    from trunkline.config.recipe import load_recipe
 
     if not load_recipe(result.run / "recipe.yaml").single_task:
         return {}

@@ -20,7 +20,7 @@ from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged, OutOfMemory
 from trunkline.launch.judge import Judge
-from trunkline.launch.outcome import spent, write_step
+from trunkline.launch.outcome import spent, write_step, written
 from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows, lost_bests
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.watchdog import Watchdog
@@ -278,12 +278,13 @@ class Worker:
 
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, or a best's, then result.json: then the run is finished."""
+        step = self.judge.chosen() or progress.step
+        self._conclude(step, last=step == progress.step)
         self.watchdog.alive("writing the model")
-        state, step = self._state(lambda _: self.rank == 0), progress.step
+        state = self._state(lambda _: self.rank == 0)
         if self.rank == 0:
-            if 0 < self.judge.chosen() < step:
-                step = self.judge.chosen()
-                state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
+            if step < progress.step:
+                state = self._saved(step)
             trained = spent(progress.step, progress.tokens, self.built.stream.state())
             rows = write_step(self.folder, self.built, self.judge, state, step, self.folder.model, trained)
             bests = {"best": self.judge.best, "best_tasks": self.judge.best_tasks, "model_step": step}
@@ -292,6 +293,17 @@ class Worker:
             durable.replace(self.folder.result, json.dumps(result, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
+
+    def _conclude(self, step: int, *, last: bool) -> None:
+        """All validation rows, measured with the parameters that are written. Collective."""
+        if not self.judge.longer:
+            return
+        with self.average.in_place() if self.average and last else contextlib.nullcontext():
+            model = self.built.model if last else written(self.built, self._saved(step)).to(self.engine.device)
+            self.judge.conclude(model, self.engine.device, self.watchdog.alive)
+
+    def _saved(self, step: int) -> Entries:
+        return by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
 
 
 def _counted(engine: Engine) -> dict[str, int]:
