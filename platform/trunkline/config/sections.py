@@ -68,6 +68,9 @@ class Train(Strict):
         default=4000, description="of a validation split in evaluations on the way, always its first; in the end all are measured"
     )
     save_every: Count | None = None
+    save_aside: bool = Field(
+        default=False, description="write checkpoints in a thread beside training, which waits for the copy alone"
+    )
     keep_last: Count = 2
     keep_best: Literal["aggregate", "tasks"] = Field(
         default="aggregate", description="beside the newest, keep the checkpoint best over all tasks; tasks: and each task's best"
