@@ -101,11 +101,11 @@ def test_unseen_pairs_push_words_that_never_meet_apart_and_none_is_the_papers_co
     corpus = themes()
     settings = {"dim": 8, "window": 2, "epochs": 8, "x_max": 5.0, "lr": 0.2, "batch": 32}
 
-    def across(unseen: int) -> float:
+    def across(unseen: float) -> float:
         values = GloVe(**settings, unseen=unseen).train(corpus, seed=0, say=lambda _: None).values
         unit = values / np.linalg.norm(values, axis=1, keepdims=True)
         return float((unit[:8] @ unit[8:].T).mean())
 
     assert across(2) < across(0) - 0.2
-    with pytest.raises(ConfigError, match="unseen: a whole number from 0 up is needed, found -1"):
+    with pytest.raises(ConfigError, match="unseen: a number above 0 is needed, found -1"):
         GloVe(unseen=-1)

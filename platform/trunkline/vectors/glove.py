@@ -26,10 +26,10 @@ class GloVe(Method):
     word's vector is w + v. Source: Pennington, Socher & Manning, EMNLP 2014, equations 8 and 9, and section 4.2.
 
     Departures. A step takes the sum over its pairs, where theirs takes pairs one by one. The biases start where two words meet
-    as often as chance has it, exp(b_i + c_j) = X_i X_j / sum X, not at random. And `unseen`, 0 in the paper: that many pairs are
-    drawn for every pair seen, each word by X_i ** 0.75, and those of them that never meet cost
+    as often as chance has it, exp(b_i + c_j) = X_i X_j / sum X, not at random. And `unseen`, 0 in the paper: where it is
+    more, a pair is drawn for every pair seen, each word by X_i ** 0.75, and those of them that never meet cost
 
-        f(X) * max(0, w_i . v_j + b_i + c_j - log X)^2,    X = 1 / window, the least that a pair seen can have
+        unseen * f(X) * max(0, w_i . v_j + b_i + c_j - log X)^2,    X = 1 / window, the least that a pair seen can have
 
     In a small text, which pairs are missing says more than how often the others came. Source: the soft hinge of Swivel (Shazeer
     et al., arXiv:1602.02215), there smooth and over all pairs that never meet.
@@ -44,11 +44,11 @@ class GloVe(Method):
         x_max: float = 100.0,
         lr: float = 0.05,
         batch: int = 1024,
-        unseen: int = 0,
+        unseen: float = 0.0,
     ) -> None:
         self.dim, self.window, self.epochs = whole("dim", dim), whole("window", window), whole("epochs", epochs)
         self.x_max, self.lr, self.batch = number("x_max", x_max), number("lr", lr), whole("batch", batch)
-        self.unseen = whole("unseen", unseen, 0)
+        self.unseen = number("unseen", unseen) if unseen else 0.0
 
     def train(self, corpus: Corpus, *, seed: int, say: Say) -> Vectors:
         size = len(corpus.words)
@@ -61,13 +61,14 @@ class GloVe(Method):
         fit = Fit.start(met, self.dim, self.lr, np.random.default_rng([seed, 0]))
         unseen = Unseen(rows * size + columns, met)
         least = 1 / self.window
+        apart = self.unseen * min(1.0, (least / self.x_max) ** POWER)
         for epoch in range(self.epochs):
             rng = np.random.default_rng([seed, 1, epoch])
             total = 0.0
             for part in torch.from_numpy(rng.permutation(len(counts))).split(self.batch):
                 total += fit.step(first[part], second[part], goal[part], weight[part])
-                if self.unseen:
-                    fit.lower(*unseen.draw(self.unseen * len(part), rng), least, min(1.0, (least / self.x_max) ** POWER))
+                if apart:
+                    fit.lower(*unseen.draw(len(part), rng), least, apart)
             say(f"epoch {epoch + 1} of {self.epochs}: loss {total / len(counts):.4f}")
         return finished(corpus, fit.vectors().numpy())
 
