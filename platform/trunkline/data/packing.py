@@ -43,9 +43,27 @@ class Table:
         """The numbers of the rows that have something to learn: all of them, unless tasks share rows."""
         return np.flatnonzero(self.rows.counts)
 
+    @functools.cached_property
+    def filler(self) -> Filler:
+        """The dummy row as a pack holds it."""
+        keys = np.zeros(1, np.uint64)
+        tokens, targets = collated("a dummy row", self, self.dummy, keys)
+        read = (tokens, self.dummy.lengths.values, self.dummy.seconds.values, self.sight)
+        return Filler(tokens, keys, tensors(targets), tuple(tuple(np.asarray(part).tolist()) for part in read))
+
     def labelled(self) -> Rows:
         """The rows that have something to learn."""
         return self.rows if len(self.learned) == len(self.rows) else self.rows.take(self.learned)
+
+
+@dataclass(frozen=True)
+class Filler:
+    """What a pack holds of a task without a row: tokens, the row's key [1], targets. read: all that the trunk sees of it."""
+
+    tokens: np.ndarray
+    keys: np.ndarray
+    targets: Mapping[str, torch.Tensor]
+    read: tuple[tuple[int, ...], ...]
 
 
 def riding(tables: Mapping[str, Table]) -> dict[str, list[str]]:
@@ -112,10 +130,13 @@ def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
 
 
 class _Builder:
-    """Lays task slices end to end."""
+    """Lays task slices end to end. chances: whether tokens have one, see `Batch`."""
 
     def __init__(self, *, chances: bool = False) -> None:
-        self.chances = [np.zeros(0, np.float32)] if chances else None
+        self.chances = chances
+        self.fillers: dict[tuple[tuple[int, ...], ...], tuple[slice, slice]] = {}
+        self.keys: list[np.ndarray] = []
+        self.sizes: list[np.ndarray] = []
         self.tokens: list[np.ndarray] = []
         self.lengths: list[np.ndarray] = []
         self.seconds: list[np.ndarray] = []
@@ -124,10 +145,12 @@ class _Builder:
         self.num_tokens = self.num_rows = 0
 
     def dummy(self, name: str, table: Table) -> None:
-        """The task has no row here."""
-        tokens, targets = collated(name, table, table.dummy, np.zeros(1, np.uint64))
-        place = self._lay(name, table, table.dummy, tokens, np.zeros(1, np.uint64))
-        self.tasks[name] = TaskSlice(*place, tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
+        """The task has no row here. What the trunk reads alike of several such tasks lies in the pack once."""
+        filler = table.filler
+        if filler.read not in self.fillers:
+            self.fillers[filler.read] = self._lay(name, table, table.dummy, filler.tokens, filler.keys)
+        place = self.fillers[filler.read]
+        self.tasks[name] = TaskSlice(*place, filler.targets, table.dummy.counts, np.zeros(1, np.int64), dummy=True)
 
     def share(
         self, tables: Mapping[str, Table], row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None = None
@@ -161,8 +184,8 @@ class _Builder:
 
     def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray, keys: np.ndarray) -> tuple[slice, slice]:
         """Where the trunk rows and tokens lie."""
-        if self.chances is not None:
-            self.chances.append(token_chances(keys, rows.tokens.lengths))
+        self.keys.append(keys)
+        self.sizes.append(rows.tokens.lengths)
         self.tokens.append(tokens)
         self.lengths.append(rows.lengths.values)
         self.seconds.append(rows.seconds.values)
@@ -188,7 +211,7 @@ class _Builder:
             lengths,
             {name: self.tasks[name] for name in order},
             sight if sight.any() else None,
-            None if self.chances is None else np.concatenate(self.chances),
+            token_chances(np.concatenate(self.keys), np.concatenate(self.sizes)) if self.chances else None,
         )
 
 
