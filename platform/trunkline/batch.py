@@ -50,8 +50,9 @@ class Known:
 class TaskSlice:
     """What one task owns of a pack.
 
-    rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N], which tile it; tasks may have one and the same. targets: tensors the head and loss read; a
-    tensor named `positions` indexes tokens RELATIVE to this slice; one named `row_weight` holds a factor of each target's loss.
+    rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N]; the slices tile it, several tasks may have one.
+    targets: tensors the head and loss read; a tensor named `positions` indexes tokens RELATIVE to this slice; one named
+    `row_weight` holds a factor of each target's loss.
     counts: targets of each drawn row. row_ids: index of each drawn row in its split. dummy: the task has no row in this pack;
     its head runs on the dummy row all the same (every rank calls every head) and the result is dropped by selection.
     places: of each drawn row among its task's rows of the step, in the order drawn; None outside of training. known: set if the

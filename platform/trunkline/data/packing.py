@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 
 from trunkline.batch import ROW_WEIGHT, Batch, Picked, TaskSlice
 from trunkline.data.encoding.base import Encoding
-from trunkline.data.keys import row_keys, token_chances
+from trunkline.data.keys import key_bases, keyed_rows, row_keys, token_chances
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.units import Unit, Units
 
@@ -79,17 +80,34 @@ def pack(units: Iterable[Unit], tables: Mapping[str, Table], *, seed: int) -> Ba
 
     Tasks that share rows have the same slice, and each picks of it the rows it has a label for.
     """
-    builder, drawn = _Builder(chances=True), Units.of(units)
-    for host, members in riding(tables).items():
-        mine = drawn.of_task(host)
-        if len(mine):
-            row_ids = drawn.rows[mine]
-            keys = {name: row_keys(seed, name, row_ids, drawn.passes[mine]) for name in members}
-            builder.share({name: tables[name] for name in members}, row_ids, keys, drawn.row_places[mine])
-        else:
-            for name in members:
-                builder.dummy(name, tables[name])
-    return builder.batch(tables)
+    drawn = Units.of(units)
+    return packs(drawn, [np.arange(len(drawn))], tables, seed=seed)[0]
+
+
+def packs(units: Units, dealt: Sequence[Sequence[int] | np.ndarray], tables: Mapping[str, Table], *, seed: int) -> list[Batch]:
+    """A pack of each list of units. What is gathered and worked out row by row is so once for all of them."""
+    drawn = units.take(np.concatenate([np.asarray(own, np.int64) for own in dealt]))
+    pack_of_row = np.repeat(np.repeat(np.arange(len(dealt)), [len(own) for own in dealt]), drawn.lengths)
+    keys = keyed_rows(key_bases(seed, drawn.names)[drawn.owners], drawn.rows, drawn.passes)
+    builders = [_Builder(chances=True) for _ in dealt]
+    for host, names in riding(tables).items():
+        members, mine = {name: tables[name] for name in names}, drawn.of_task(host)
+        if not len(mine):
+            for builder in builders:
+                builder.absent(members)
+            continue
+        rows, row_ids, places = tables[host].rows.take(drawn.rows[mine]), drawn.rows[mine], drawn.row_places[mine]
+        own_keys = {name: row_keys(seed, name, row_ids, drawn.passes[mine]) for name in names if name != host}
+        own_keys[host] = keys[mine]
+        ends = np.searchsorted(pack_of_row[mine], np.arange(len(dealt) + 1)).tolist()
+        for builder, (first, last) in zip(builders, itertools.pairwise(ends), strict=True):
+            own = slice(first, last)
+            if first == last:
+                builder.absent(members)
+            else:
+                cut = {name: value[own] for name, value in own_keys.items()}
+                builder.share(members, rows.cut(first, last), row_ids[own], cut, places[own])
+    return [builder.batch(tables) for builder in builders]
 
 
 def evaluation_packs(
@@ -117,10 +135,9 @@ def evaluation_packs(
         builder = _Builder()
         if first + rank < len(packs):
             ids = np.array(packs[first + rank], np.int64)
-            builder.share(tables, ids, {name: evaluation_keys(name, ids) for name in tables})
+            builder.share(tables, table.rows.take(ids), ids, {name: evaluation_keys(name, ids) for name in tables})
         else:
-            for name, own in tables.items():
-                builder.dummy(name, own)
+            builder.absent(tables)
         yield builder.batch(tables)
 
 
@@ -144,6 +161,11 @@ class _Builder:
         self.tasks: dict[str, TaskSlice] = {}
         self.num_tokens = self.num_rows = 0
 
+    def absent(self, tables: Mapping[str, Table]) -> None:
+        """None of the tasks has a row here."""
+        for name, table in tables.items():
+            self.dummy(name, table)
+
     def dummy(self, name: str, table: Table) -> None:
         """The task has no row here. What the trunk reads alike of several such tasks lies in the pack once."""
         filler = table.filler
@@ -153,14 +175,25 @@ class _Builder:
         self.tasks[name] = TaskSlice(*place, filler.targets, table.dummy.counts, np.zeros(1, np.int64), dummy=True)
 
     def share(
-        self, tables: Mapping[str, Table], row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None = None
+        self,
+        tables: Mapping[str, Table],
+        rows: Rows,
+        row_ids: np.ndarray,
+        keys: Mapping[str, np.ndarray],
+        places: np.ndarray | None = None,
     ) -> None:
-        """The same rows of one task, or of several that share them. keys: of every row, for each task."""
-        if len(tables) == 1:
-            self._alone(*next(iter(tables.items())), row_ids, keys, places)
+        """The same rows of one task, or of several that share them. rows: the host's. keys: of every row, for each task."""
+        if len(tables) > 1:
+            self._pick(tables, rows, row_ids, keys)
             return
+        ((name, table),) = tables.items()
+        tokens, targets = collated(name, table, rows, keys[name])
+        place = self._lay(name, table, rows, tokens, keys[name])
+        self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
+
+    def _pick(self, tables: Mapping[str, Table], first: Rows, row_ids: np.ndarray, keys: Mapping[str, np.ndarray]) -> None:
+        """Several tasks, each its own of the rows."""
         host = next(name for name, table in tables.items() if table.host is None)
-        first = tables[host].rows.take(row_ids)
         place = self._lay(host, tables[host], first, first.tokens.values, keys[host])
         for name, table in tables.items():
             own = np.flatnonzero(table.rows.counts[row_ids])
@@ -173,14 +206,6 @@ class _Builder:
             wanted = first.tokens.values if picked is None else first.tokens.values[picked.tokens.numpy()]
             assert np.array_equal(tokens, wanted), f"{name}: other tokens than the rows it shares"
             self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids[own], picked=picked)
-
-    def _alone(
-        self, name: str, table: Table, row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None
-    ) -> None:
-        rows = table.rows.take(row_ids)
-        tokens, targets = collated(name, table, rows, keys[name])
-        place = self._lay(name, table, rows, tokens, keys[name])
-        self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
 
     def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray, keys: np.ndarray) -> tuple[slice, slice]:
         """Where the trunk rows and tokens lie."""

@@ -58,9 +58,7 @@ class MultiTask(nn.Module):
         with self.adapters.over(batch) if self.adapters is not None else contextlib.nullcontext():
             layers = self.trunk.layers(batch) if any(mixes.values()) else [self.trunk(batch)]  # [N, D] each
         cut = [batch.states(states) for states in layers]
-        return {
-            task: cut[-1][task] if mix is None else mix([states[task] for states in cut]) for task, mix in mixes.items()
-        }
+        return {task: cut[-1][task] if mix is None else mix([states[task] for states in cut]) for task, mix in mixes.items()}
 
 
 def _key(task: str) -> str:
