@@ -37,7 +37,19 @@ from trunkline.training.step import run_step
 
 STORED = Path(__file__).parent / "training" / "counts.json"
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "linear"}
-COPIES = {"copy_", "_to_copy", "clone", "cat", "index_select", "index", "gather", "contiguous", "index_copy_", "index_put_", "slice_backward"}
+COPIES = {
+    "copy_",
+    "_to_copy",
+    "clone",
+    "cat",
+    "index_select",
+    "index",
+    "gather",
+    "contiguous",
+    "index_copy_",
+    "index_put_",
+    "slice_backward",
+}
 READS = {"_local_scalar_dense", "equal", "nonzero"}
 # Name -> what its step has. Two ranks each; the last block's probe under upgrad. Of twenty tasks most have no row in a pack.
 CASES: dict[str, dict[str, Any]] = {

@@ -29,35 +29,38 @@ class Pair:
 
 
 class Clock:
-    """CPU seconds of this process between calls."""
+    """Seconds between calls, by default those of this process's CPU."""
 
-    def __init__(self) -> None:
-        self.last = time.process_time()
+    def __init__(self, read: Callable[[], float] = time.process_time) -> None:
+        self.read, self.last = read, read()
 
     def lap(self) -> float:
-        now = time.process_time()
+        now = self.read()
         passed, self.last = now - self.last, now
         return passed
 
 
-def taking_turns(ours: Step, theirs: Step, *, rounds: int, warm: int = 2) -> Pair:
-    """A step of each in turn, the first side changing from round to round; `warm` rounds are left out."""
+def taking_turns(ours: Step, theirs: Step, *, rounds: int, warm: int = 2, read: Callable[[], float] = time.process_time) -> Pair:
+    """A step of each in turn, the first side changing from round to round; `warm` rounds are left out. read: the clock."""
     found: Mapping[str, list[float]] = {"ours": [], "theirs": []}
     for number in range(rounds + warm):
         sides: list[tuple[str, Step]] = [("ours", ours), ("theirs", theirs)]
         for name, step in sides if number % 2 else sides[::-1]:
-            clock = Clock()
+            clock = Clock(read)
             step()
             if number >= warm:
                 found[name].append(clock.lap())
     return Pair(found["ours"], found["theirs"])
 
 
-def row(number: str, measured: tuple[float, ...], must: float, stretch: float, what: str, **more: Any) -> dict[str, Any]:
-    """What is kept of a ratio (median, low, high). met: the median reaches the must."""
+def row(
+    number: str, measured: tuple[float, ...], must: float, stretch: float, what: str, *, at_most: bool = False, **more: Any
+) -> dict[str, Any]:
+    """What is kept of a ratio (median, low, high). met: the median reaches the must, or with `at_most` does not pass it."""
     got, low, high = (round(value, 4) for value in measured)
-    stated = {"id": number, "measure": what, "must": must, "stretch": stretch}
-    return {**stated, "got": got, "interval": [low, high], "met": got >= must, **more}
+    met = got <= must if at_most else got >= must
+    stated = {"id": number, "measure": what, "must": must, "stretch": stretch, **({"at_most": True} if at_most else {})}
+    return {**stated, "got": got, "interval": [low, high], "met": met, **more}
 
 
 def agreed(apart: float) -> float:
