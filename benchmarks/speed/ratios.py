@@ -29,24 +29,24 @@ class Pair:
 
 
 class Clock:
-    """Seconds between calls, by default those of this process's CPU."""
+    """CPU seconds of this process between calls."""
 
-    def __init__(self, read: Callable[[], float] = time.process_time) -> None:
-        self.read, self.last = read, read()
+    def __init__(self) -> None:
+        self.last = time.process_time()
 
     def lap(self) -> float:
-        now = self.read()
+        now = time.process_time()
         passed, self.last = now - self.last, now
         return passed
 
 
-def taking_turns(ours: Step, theirs: Step, *, rounds: int, warm: int = 2, read: Callable[[], float] = time.process_time) -> Pair:
-    """A step of each in turn, the first side changing from round to round; `warm` rounds are left out. read: the clock."""
+def taking_turns(ours: Step, theirs: Step, *, rounds: int, warm: int = 2) -> Pair:
+    """A step of each in turn, the first side changing from round to round; `warm` rounds are left out."""
     found: Mapping[str, list[float]] = {"ours": [], "theirs": []}
     for number in range(rounds + warm):
         sides: list[tuple[str, Step]] = [("ours", ours), ("theirs", theirs)]
         for name, step in sides if number % 2 else sides[::-1]:
-            clock = Clock(read)
+            clock = Clock()
             step()
             if number >= warm:
                 found[name].append(clock.lap())

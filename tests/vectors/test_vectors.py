@@ -19,7 +19,9 @@ from trunkline.vectors.negative import CBOW, SkipGram, reached
 
 METHODS = ["skipgram", "cbow", "glove"]
 SETTINGS = {"dim": 12, "window": 2, "epochs": 12}
-QUICK = {"skipgram": {"lr": 0.1, "batch": 64}, "cbow": {"lr": 0.1, "batch": 64}, "glove": {"x_max": 10, "batch": 64}}
+# Within a theme all words meet alike: what tells the themes apart for GloVe is that some pairs never meet.
+GLOVE = {"x_max": 10, "batch": 64, "lr": 0.2, "unseen": 2.0}
+QUICK = {"skipgram": {"lr": 0.1, "batch": 64}, "cbow": {"lr": 0.1, "batch": 64}, "glove": GLOVE}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class Table:
     sight: which way each trunk row looks, as `Batch` has it, in a pattern that every drawn row repeats.
     host: the task whose rows these are too, token for token. The host alone is drawn; its guests ride along.
     divisible: rows drawn as a group may be dealt apart, for the loss is worked out over whole groups afterwards.
+    asked: which rows the task is to answer [n] bool, where several share a block; None: those with something to learn.
     """
 
     rows: Rows
@@ -34,6 +35,7 @@ class Table:
     sight: tuple[int, ...] = (0,)
     host: str | None = None
     divisible: bool = False
+    asked: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: Rows, encoding: Encoding, host: str | None = None) -> Table:
@@ -51,6 +53,10 @@ class Table:
         tokens, targets = collated("a dummy row", self, self.dummy, keys)
         read = (tokens, self.dummy.lengths.values, self.dummy.seconds.values, self.sight)
         return Filler(tokens, keys, tensors(targets), tuple(tuple(np.asarray(part).tolist()) for part in read))
+
+    def own(self, row_ids: np.ndarray) -> np.ndarray:
+        """Places in `row_ids` of the rows that are the task's."""
+        return np.flatnonzero((self.rows.counts if self.asked is None else self.asked)[row_ids])
 
     def labelled(self) -> Rows:
         """The rows that have something to learn."""
@@ -106,7 +112,7 @@ def packs(units: Units, dealt: Sequence[Sequence[int] | np.ndarray], tables: Map
                 builder.absent(members)
             else:
                 cut = {name: value[own] for name, value in own_keys.items()}
-                builder.share(members, rows.cut(first, last), row_ids[own], cut, places[own])
+                builder.share(members, row_ids[own], cut, places[own], rows.cut(first, last))
     return [builder.batch(tables) for builder in builders]
 
 
@@ -120,25 +126,56 @@ def evaluation_packs(
     """
     table = next(iter(tables.values()))
     chosen = np.arange(len(table.rows)) if chosen is None else chosen
-    sizes = table.rows.tokens.lengths[chosen]
-    order = chosen[np.argsort(sizes, kind="stable")]
-    packs: list[list[int]] = [[]]
-    room = tokens_per_pass
-    for row in order.tolist():
-        size = int(table.rows.tokens.starts[row + 1] - table.rows.tokens.starts[row])
-        if size > room and packs[-1]:
-            packs.append([])
-            room = tokens_per_pass
-        packs[-1].append(row)
-        room -= size
+    packs = _filled(table.rows.tokens.lengths[chosen], tokens_per_pass)
     for first in range(0, len(packs), world):
         builder = _Builder()
         if first + rank < len(packs):
-            ids = np.array(packs[first + rank], np.int64)
-            builder.share(tables, table.rows.take(ids), ids, {name: evaluation_keys(name, ids) for name in tables})
+            ids = chosen[packs[first + rank]]
+            builder.share(tables, ids, {name: evaluation_keys(name, ids) for name in tables})
         else:
             builder.absent(tables)
         yield builder.batch(tables)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that the same tasks may be asked about. tables: of each task over all of them, with `asked`. keyed [n]: the number by
+    which a row is keyed, whatever else is in the block."""
+
+    tables: Mapping[str, Table]
+    keyed: np.ndarray
+
+
+def answering_packs(blocks: Sequence[Block], *, tokens_per_pass: int) -> Iterator[Batch]:
+    """The rows of all blocks, sorted by length, in as few packs as they fill; a pack holds the tasks asked about its rows.
+
+    No task is in two blocks; a slice's row ids are those of its block.
+    """
+    lengths = [next(iter(block.tables.values())).rows.tokens.lengths for block in blocks]
+    bounds = np.concatenate([[0], np.cumsum([len(own) for own in lengths])]).astype(np.int64)
+    for chosen in _filled(np.concatenate(lengths), tokens_per_pass):
+        builder, order = _Builder(), []
+        for block, first, last in zip(blocks, bounds[:-1], bounds[1:], strict=True):
+            ids = chosen[(chosen >= first) & (chosen < last)] - first
+            present = [name for name, table in block.tables.items() if len(table.own(ids))]
+            if present:
+                tables = {name: replace(block.tables[name], host=present[0] if name != present[0] else None) for name in present}
+                builder.share(tables, ids, {name: evaluation_keys(name, block.keyed[ids]) for name in present})
+            order += present
+        yield builder.batch(order)
+
+
+def _filled(sizes: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
+    """Places of rows, shortest first, a pack each; one that is longer than a pack has one to itself."""
+    packs: list[list[int]] = [[]]
+    room = tokens_per_pass
+    for place in np.argsort(sizes, kind="stable").tolist():
+        if sizes[place] > room and packs[-1]:
+            packs.append([])
+            room = tokens_per_pass
+        packs[-1].append(place)
+        room -= int(sizes[place])
+    return [np.array(pack, np.int64) for pack in packs]
 
 
 def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
@@ -177,26 +214,29 @@ class _Builder:
     def share(
         self,
         tables: Mapping[str, Table],
-        rows: Rows,
         row_ids: np.ndarray,
         keys: Mapping[str, np.ndarray],
         places: np.ndarray | None = None,
+        rows: Rows | None = None,
     ) -> None:
-        """The same rows of one task, or of several that share them. rows: the host's. keys: of every row, for each task."""
+        """The same rows of one task, or of several that share them. keys: of every row, for each task. rows: the host's, if they
+        were gathered before."""
+        host = next((name for name, table in tables.items() if table.host is None), next(iter(tables)))
+        rows = tables[host].rows.take(row_ids) if rows is None else rows
         if len(tables) > 1:
-            self._pick(tables, rows, row_ids, keys)
+            self._pick(host, tables, rows, row_ids, keys)
             return
-        ((name, table),) = tables.items()
-        tokens, targets = collated(name, table, rows, keys[name])
-        place = self._lay(name, table, rows, tokens, keys[name])
-        self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
+        tokens, targets = collated(host, tables[host], rows, keys[host])
+        place = self._lay(host, tables[host], rows, tokens, keys[host])
+        self.tasks[host] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
 
-    def _pick(self, tables: Mapping[str, Table], first: Rows, row_ids: np.ndarray, keys: Mapping[str, np.ndarray]) -> None:
+    def _pick(
+        self, host: str, tables: Mapping[str, Table], first: Rows, row_ids: np.ndarray, keys: Mapping[str, np.ndarray]
+    ) -> None:
         """Several tasks, each its own of the rows."""
-        host = next(name for name, table in tables.items() if table.host is None)
         place = self._lay(host, tables[host], first, first.tokens.values, keys[host])
         for name, table in tables.items():
-            own = np.flatnonzero(table.rows.counts[row_ids])
+            own = table.own(row_ids)
             if not len(own):
                 self.dummy(name, table)
                 continue
