@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all bad-inputs faults soak properties fuzz lock sbom check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak properties fuzz lock sbom check format readme clean bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,6 +46,10 @@ bad-inputs: $(READY)  ## the 64 bad inputs, each with its exit code and sentence
 
 faults: $(READY)  ## runs that are killed, hung, starved of disk and resumed, into benchmarks/results (35 minutes; goes on where it was)
 	@PYTHONPATH=tests:. $(BIN)/python -m faults
+
+bench: $(READY)  ## ONLY="R8 R16": our speed beside what else one would take, into docs/performance.md; all of it without ONLY
+	@$(BIN)/python -c 'import accelerate, datasets, sentence_transformers' 2>/dev/null || $(PIP) install --quiet -c constraints.txt -e '.[bench]'
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed $(ONLY)
 
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .
