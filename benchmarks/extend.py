@@ -20,7 +20,7 @@ from benchmarks.quality.cells import circumstances, training_seconds
 import trunkline
 from trunkline.build.evaluation import evaluate_model
 from trunkline.build.model import read_manifest
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.document import reader, writer
 from trunkline.workflows.extend import Job, extend
 from trunkline.workflows.strategies import Settings

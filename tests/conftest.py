@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import ipaddress
 import os
 import shutil
@@ -77,6 +78,18 @@ def one_rank() -> Iterator[Ranks]:
     ranks.close()
 
 
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of the small project, two steps in, its topic read from the first token. Only to be read."""
+    import trunkline
+    from small_project import write_project
+
+    recipe = write_project(tmp_path_factory.mktemp("small"))
+    card = recipe.parent.parent / "tasks" / "topic" / "card.yaml"
+    card.write_text(card.read_text().replace("pooling: mean", "pooling: first"))
+    return trunkline.train(recipe, in_process=True, overrides=["train.steps=2", "train.evaluate_every=2"]).model
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Short on purpose: a socket's path ends at 107 characters, and Ray's sockets lie deep below TMPDIR."""
@@ -96,6 +109,10 @@ def own_environment(session_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     folder = Path(tempfile.mkdtemp(dir=session_folder, prefix=""))
     _settle(monkeypatch, folder)
     yield
+    if "WANDB_SERVICE" in os.environ:  # started in this folder by a run within the test; the next test would inherit it
+        wandb = importlib.import_module("wandb")
+        wandb.teardown()
+        os.environ.pop("WANDB_SERVICE", None)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from trunkline import checkpoint
 from trunkline.build.prepare import prepare
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.launch import worker
 from trunkline.launch.restored import by_name
 from trunkline.launch.runs import RunFolder
@@ -35,10 +36,25 @@ def on_rank(run: str, fault: str = "") -> None:
         Freezing.hold = staticmethod(_decaying)
     if fault == "moments reset":
         worker.Engine.load_moments = lambda engine, state: load(engine, {})
+    named, begin = worker.Engine.named_state, worker.Saver.begin
+    if fault == "saved without a copy":
+        worker.Engine.named_state = _live
+        worker.Saver.begin = lambda saver, write: begin(saver, lambda own: time.sleep(0.3) or write(own))
     try:
         worker.work({"run": run, "cpus": 1}, lambda: False)
     finally:
         Freezing.hold, worker.Engine.load_moments = staticmethod(hold), load
+        worker.Engine.named_state, worker.Saver.begin = named, begin
+
+
+def _live(engine: worker.Engine, keep: Callable[[str], bool] = lambda _: True) -> Entries:
+    """What is trained itself, in place of a copy."""
+    state = engine._inner.state
+    found = {}
+    for name, parameter in engine.parameters.items():
+        moments = {key: value for key, value in state[parameter].items() if key != "step"}
+        found[name] = {"param": parameter.detach(), **moments, "step": state[parameter]["step"]}
+    return {name: entry for name, entry in found.items() if keep(name)}
 
 
 def _decaying(model: torch.nn.Module, frozen: frozenset[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.config import json_schema, load_recipe
+from trunkline.config.recipe import json_schema, load_recipe
 from trunkline.document import reader
 from trunkline.errors import ConfigError, TrunklineError, UsageError
 

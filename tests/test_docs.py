@@ -22,7 +22,7 @@ from trunkline.build.mixing import make_stream
 from trunkline.build.prepare import check_recipe
 from trunkline.cli.app import main
 from trunkline.cli.starter import files as starter_files
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.errors import TrunklineError
 from trunkline.losses import LOSSES
 from trunkline.registry import REGISTRIES, SAMPLERS, WEIGHTINGS

@@ -15,8 +15,9 @@ from trunkline.cli.app import main
 
 
 def test_a_sound_machine_has_no_failure_and_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--json", "--outputs", str(tmp_path / "not" / "there")]) == 0
+    code = main(["doctor", "--json", "--outputs", str(tmp_path / "not" / "there")])
     found = json.loads(capsys.readouterr().out)
+    assert code == 0, found
     assert [row["check"] for row in found] == [
         "packages", "devices", "shared memory", "limits", "disk", "storage", "credentials", "collectives",
     ]  # fmt: skip

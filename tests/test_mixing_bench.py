@@ -14,7 +14,7 @@ from benchmarks.quality.mixed import best_of, counted, markdown, table
 
 from small_project import write_project
 from trunkline.build.prepare import check_recipe
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.document import writer
 from trunkline.errors import UsageError
 

@@ -20,7 +20,7 @@ from bad_inputs.cards import CARD
 from bad_inputs.project import RECIPE
 from bad_inputs.saved import commit
 from trunkline import checkpoint
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.data.dealing import deal
 from trunkline.data.stream import Stream
 from trunkline.errors import IntegrityError, TrunklineError

@@ -17,7 +17,7 @@ from benchmarks.quality.weights import unpickle
 
 import trunkline
 from trunkline.build.evaluation import evaluate_model
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.document import reader, writer
 from trunkline.errors import UsageError
 from trunkline.launch.runs import all_runs

@@ -163,6 +163,8 @@ wait = datetime.timedelta(seconds=60)
 torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=wait)
 value = torch.tensor([float(rank + 1)])
 torch.distributed.all_reduce(value)
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()  # its threads would be cut off by the interpreter's end, now and then aloud
 sys.exit(0 if value.item() == 3.0 else "1 + 2 gave " + str(value.item()))
 """
 

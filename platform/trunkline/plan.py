@@ -13,7 +13,7 @@ from trunkline.build.assemble import open_rows
 from trunkline.build.mixing import make_sampler
 from trunkline.build.prepare import load_cards, open_sources, prepare, project_folder
 from trunkline.build.task import reading
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.data.sources.base import TaskText
 from trunkline.quality.leaks import Leak, leaks
 from trunkline.sampling.base import Sampler

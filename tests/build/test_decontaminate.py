@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.build.prepare import prepare
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 
 RECIPE = """
 decontaminate: {decontaminate}

@@ -11,7 +11,7 @@ import torch
 import laws
 from small_project import write_project
 from trunkline.build.finetune import hold_back, make_adapters, make_freezing, rehearsed, renew
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.packing import Table, rows_of
 from trunkline.errors import ConfigError
 from trunkline.models.multitask import MultiTask

@@ -13,7 +13,7 @@ import pytest
 
 from trunkline.build.prepare import prepare
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.data.store import StoredSplit
 
 LINE = "red blue green small large old new warm cold quick slow river house stone light"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.tasks.card import check_parts
 from trunkline.tasks.catalog import Catalog, catalog_for
 

@@ -168,7 +168,7 @@ class Lab:
 
     def prepared(self, *overrides: str) -> Path:
         """A run folder that is ready for its workers."""
-        from trunkline.config import load_recipe
+        from trunkline.config.recipe import load_recipe
         from trunkline.launch.local import _prepared
 
         recipe = load_recipe(self.recipe, overrides)

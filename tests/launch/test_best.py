@@ -13,8 +13,10 @@ import phased
 import trunkline
 from small_project import write_project
 from trunkline import checkpoint, durable
+from trunkline.build.evaluation import evaluate_model
 from trunkline.cli.app import main
 from trunkline.errors import ConfigError
+from trunkline.launch.judge import Judge
 from trunkline.launch.local import Result
 from trunkline.launch.runs import RunFolder
 from trunkline.workflows.stages import alone
@@ -172,3 +174,24 @@ def test_alone_a_task_is_not_asked_to_be_best_for_another() -> None:
     assert alone({"steps": 3, "restore_best": "topic"}, ["score"]) == {"steps": 3, "restore_best": True}
     assert alone({"steps": 3, "restore_best": "score"}, ["score"])["restore_best"] == "score"
     assert alone({"steps": 3}, ["score"]) == {"steps": 3}
+
+
+def whole_law(result: Result) -> bool:
+    """The table a run ends with is what its model scores on every validation row."""
+    found = evaluate_model(result.model, tasks=None, split="validation", catalog=result.run.parent.parent / "tasks", say=str)
+    table = {row["task"]: (row["value"], row["baseline"]) for row in result.tasks}
+    return {row["task"]: pytest.approx((row["value"], row["baseline"]), abs=1e-5) for row in found} == table
+
+
+@pytest.mark.parametrize("asked", ["train.restore_best=score", "train.restore_best=false", "train.ema=0.5"])
+def test_the_table_at_the_end_is_of_all_rows_where_evaluations_on_the_way_read_the_first(recipe: Path, asked: str) -> None:
+    result = trained(recipe, "train.evaluate_rows=5", asked)
+    assert whole_law(result)
+    lines = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    seen = {line["eval/topic/accuracy"] for line in lines if "eval/topic/accuracy" in line}
+    assert seen <= {0.0, 0.2, 0.4, 0.6, 0.8, 1.0}
+
+
+def test_a_table_of_the_first_rows_alone_is_rejected(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Judge, "longer", [])
+    assert not whole_law(trained(recipe, "train.evaluate_rows=5"))

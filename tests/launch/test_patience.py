@@ -11,7 +11,7 @@ import torch
 import phased
 import trunkline
 from trunkline import checkpoint
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.errors import ConfigError
 from trunkline.launch.local import Result
 from trunkline.launch.runs import RunFolder

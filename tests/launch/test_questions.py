@@ -89,7 +89,7 @@ def test_a_trained_model_answers_with_pieces_of_the_context_in_order(run: Path, 
     (tmp_path / "rows.jsonl").write_text(json.dumps(asked[0]) + "\n")
     assert main(["predict", str(run / "model"), str(tmp_path / "rows.jsonl"), "--task", "finds"]) == 0
     assert json.loads(capsys.readouterr().out)["answer"] == given[0]["answer"]
-    with pytest.raises(DataError, match="row 0 has no 'context'"):
+    with pytest.raises(DataError, match="row 0: has no 'context'"):
         model.predict("finds", [{"question": "which color"}])
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from small_project import write_project
 from trunkline.build.memory import fitted, refused, shrink
 from trunkline.checkpoint import PassedOver
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.errors import EnvironmentProblem, IntegrityError
 from trunkline.launch.ray_train import embedded_ray, last_line, lost
 from trunkline.launch.restored import by_name, check_any, check_fit

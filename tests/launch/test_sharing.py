@@ -19,7 +19,7 @@ from shared_rows import change, rows, write_project, write_rows
 from trunkline.build.assemble import Assembly, assemble
 from trunkline.build.prepare import prepare
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.registry import WEIGHTINGS
 
 Captured = pytest.CaptureFixture[str]

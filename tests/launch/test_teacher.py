@@ -13,7 +13,7 @@ from shared_rows import CARDS, change, rows, write_project
 from trunkline.build.assemble import assemble
 from trunkline.build.prepare import prepare
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.losses.distillation import Distillation
 
 Captured = pytest.CaptureFixture[str]

@@ -191,7 +191,7 @@ def test_unknown_tasks_and_missing_columns_are_sentences(finished: Path) -> None
     model = trunkline.load(finished / "model")
     with pytest.raises(UsageError, match="Did you mean 'topic'"):
         model.predict("topik", ["a"])
-    with pytest.raises(DataError, match="row 1 has no 'text'"):
+    with pytest.raises(DataError, match="row 1: has no 'text'"):
         model.predict("topic", [{"text": "a"}, {"txt": "b"}])
     with pytest.raises(ConfigError, match="no model here"):
         trunkline.load(finished)

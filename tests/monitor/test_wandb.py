@@ -117,6 +117,24 @@ def test_an_offline_run_read_back_has_its_config_history_axis_and_summaries(tmp_
     assert summary["summary"]["train/tokens"] == {"last": 200 * 4096} or summary["summary"]["train/tokens"] == 200 * 4096
 
 
+def test_a_service_that_another_process_left_behind_is_not_waited_for(tmp_path: Path) -> None:
+    """Its address is inherited with the environment: from a notebook that has ended, or a test before this one."""
+    gone = f"3-1-unix-{tmp_path / 'gone' / 'socket'}"
+    code = """
+        import sys
+        from pathlib import Path
+        from trunkline.monitor.wandb import Wandb
+        run = Wandb("trunkline", folder=Path(sys.argv[1]), run_id="quick-9")
+        run.log(0, {"train/tone/loss": 1.0})
+        run.close()
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=120, env={**os.environ, "WANDB_SERVICE": gone}, check=True
+    )
+    assert "W&B failed" not in done.stderr and list(tmp_path.glob("wandb/offline-run-*/run-quick-9.wandb"))
+
+
 def test_a_failed_run_is_finished_as_failed(tmp_path: Path) -> None:
     run = Wandb("trunkline", folder=tmp_path, run_id="r1")
     run.log(1, {"train/lr": 0.1})

@@ -172,5 +172,7 @@ def test_a_glance_sees_what_the_yaml_reader_sees(lines):
 
 
 def test_the_catalog_loads_no_torch():
-    code = "import sys, trunkline.tasks.catalog, trunkline.tasks.change, trunkline.config; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, trunkline.tasks.catalog, trunkline.tasks.change, trunkline.config.recipe; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=False).returncode == 0

@@ -13,7 +13,7 @@ import laws
 from ranks import RankError, Ranks
 from small_project import write_project
 from trunkline.build.prepare import prepare
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.errors import ConfigError
 from trunkline.models.multitask import owner
 from trunkline.registry import OPTIMIZERS

@@ -13,7 +13,7 @@ import moved
 from ranks import Ranks
 from small_project import write_project
 from trunkline.build.prepare import prepare
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.data.packing import pack
 from trunkline.errors import ConfigError
 from trunkline.models.transformer import Transformer

@@ -11,7 +11,7 @@ import pytest
 
 from small_project import write_project
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.metrics.bootstrap import Measured
 from trunkline.metrics.regression import Mse
 from trunkline.metrics.retrieval import RetrievalRecall

@@ -19,7 +19,7 @@ from trunkline import checkpoint, durable
 from trunkline.build.prepare import prepare
 from trunkline.build.start import Parent
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.continual import expand
 from trunkline.launch.restored import by_name
 from trunkline.tasks.catalog import Catalog

@@ -12,7 +12,7 @@ import torch
 import trunkline
 from extended import extend, model_of
 from small_project import write_project
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.workflows import extend as workflow
 from trunkline.workflows.extend import Job, write_recipe
 from trunkline.workflows.strategies import Settings, planned

@@ -11,7 +11,7 @@ import trunkline
 from extended import model_of
 from trunkline.build import finetune
 from trunkline.build.finetune import hold_back
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.models.base import Trunk
 from trunkline.models.mixout import START
 

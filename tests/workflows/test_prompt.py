@@ -16,7 +16,7 @@ from ranks import Ranks
 from trunkline.build.finetune import make_adapters
 from trunkline.build.prepare import prepare
 from trunkline.cli.app import main
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.errors import ConfigError
 from trunkline.models.lora import Adapters
 from trunkline.registry import TRUNKS

@@ -14,7 +14,7 @@ from trunkline.build.assemble import assemble
 from trunkline.build.evaluation import judged_task
 from trunkline.build.model import load_model
 from trunkline.build.prepare import prepare
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.errors import ConfigError
 from trunkline.evaluate import Judged
 from trunkline.metrics.tables import wrongness

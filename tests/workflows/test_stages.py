@@ -75,7 +75,7 @@ def test_each_stage_goes_on_from_the_model_of_the_one_before(whole: Staged) -> N
 
 
 def test_a_stage_lays_its_own_sections_over_the_recipe_s(whole: Staged) -> None:
-    from trunkline.config import load_recipe
+    from trunkline.config.recipe import load_recipe
 
     recipes = {name: load_recipe(result.run / "recipe.yaml") for name, result in whole.results.items()}
     assert [recipe.train.steps for recipe in recipes.values()] == [3, 4, 2, 2]

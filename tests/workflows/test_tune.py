@@ -110,7 +110,7 @@ def test_a_wrong_search_is_refused_before_anything_runs(
 def test_a_study_on_a_small_project_writes_a_recipe_that_loads_and_runs_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trunkline.config import load_recipe
+    from trunkline.config.recipe import load_recipe
 
     recipe = write_project(tmp_path)
     (tmp_path / "search.yaml").write_text(

@@ -20,7 +20,7 @@ from trunkline.build.mixing import make_stream, make_weighting
 from trunkline.build.optimization import make_optimizer, make_passes
 from trunkline.build.sharing import make_heads
 from trunkline.build.task import cards_of, make_encoding, make_loss, make_metrics
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
 from trunkline.data.store import StoredSplit

@@ -120,9 +120,9 @@ def _sentence_transformers(wanted: Wanted, folder: Path) -> tuple[str, str]:
     head = None
     if wanted.tasks:
         task = wanted.one("sentence-transformers")
-        if "query" not in wanted.model.task(task).encoding.records_given and wanted.model.task(task).kind != "contrastive":
-            raise ConfigError(f"task '{task}' makes no vectors of texts. Leave --task out for the trunk's own, by --pooling.")
         head = wanted.head(task)
+        if not head.vectors:
+            raise ConfigError(f"task '{task}' makes no vectors of texts. Leave --task out for the trunk's own, by --pooling.")
     _hf(wanted, folder)
     write_modules(folder, wanted.model.width, wanted.model.tokenizer.max_length, wanted.pooling, head)
     use = "from sentence_transformers import SentenceTransformer\n\nvectors = SentenceTransformer(FOLDER).encode(['a text'])"

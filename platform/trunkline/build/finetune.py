@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.build.trunk import open_tokenizer, open_trunk
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.data.packing import Table
 from trunkline.errors import ConfigError
 from trunkline.models.base import Trunk

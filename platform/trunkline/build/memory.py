@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from trunkline import durable
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 
 FILE = "memory.json"
 

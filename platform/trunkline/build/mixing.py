@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 
 from trunkline.batch import Weighting
-from trunkline.config import Recipe, TaskUse
+from trunkline.config.recipe import Recipe
+from trunkline.config.sections import TaskUse
 from trunkline.data.partial import DIFFICULTY
 from trunkline.data.rows import Rows
 from trunkline.data.stream import Stream

@@ -9,7 +9,7 @@ import torch
 
 from trunkline.batch import Batch, Weighting
 from trunkline.build.mixing import part_of
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.continual.penalties import MakeOptimizer, anchored
 from trunkline.errors import ConfigError
 from trunkline.losses.base import Loss

@@ -34,7 +34,7 @@ from trunkline.build.task import OWN, extras, make_encoding, make_loss, make_met
 from trunkline.build.teacher import taught
 from trunkline.build.vocabulary import adopt_all, run_tokenizer
 from trunkline.build.words import check_tokenizer, told, words_of
-from trunkline.config import AGGREGATE, Recipe
+from trunkline.config.recipe import AGGREGATE, Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import said
 from trunkline.data.packing import Table, pack

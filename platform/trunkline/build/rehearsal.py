@@ -11,7 +11,7 @@ import numpy as np
 from trunkline import durable
 from trunkline.build.finetune import REHEARSED
 from trunkline.build.start import Parent
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
 from trunkline.data.rows import Rows

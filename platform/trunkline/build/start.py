@@ -14,7 +14,7 @@ from trunkline import checkpoint
 from trunkline.build.finetune import renewed
 from trunkline.build.fisher import fisher
 from trunkline.build.model import load_model, read_manifest
-from trunkline.config import DEFAULT_KINDS, Recipe
+from trunkline.config.recipe import DEFAULT_KINDS, Recipe
 from trunkline.continual.expand import Entries, Growth, expanded
 from trunkline.continual.penalties import ANCHOR, FISHER
 from trunkline.data.encoding.base import shorten

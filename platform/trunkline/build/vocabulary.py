@@ -13,7 +13,7 @@ import filelock
 
 from trunkline.build.sharing import targets_beside
 from trunkline.build.task import reading, task_text
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import configuration, digest
 from trunkline.data.sources.base import Reading, Source, TaskText

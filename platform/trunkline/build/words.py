@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.data.store import SplitJob, StoredSplit
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import model_folder

@@ -106,7 +106,7 @@ def model(
 def _best(run: Path, found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """What a step is the best of -> the step, as the newest checkpoint that verifies says."""
     from trunkline import checkpoint
-    from trunkline.config import AGGREGATE
+    from trunkline.config.recipe import AGGREGATE
 
     newest = next((row["name"] for row in found if not row["damage"]), None)
     if newest is None:

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def render(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe with all defaults."""
-    from trunkline.config import load_recipe
+    from trunkline.config.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     if as_json:
@@ -51,7 +51,7 @@ def schema(
     """Print the JSON schema of a file."""
     del as_json  # a schema is JSON either way
     if file is FileKind.recipe:
-        from trunkline.config import json_schema
+        from trunkline.config.recipe import json_schema
     elif file is FileKind.cluster:
         from trunkline.cluster import json_schema
     else:

@@ -24,7 +24,7 @@ def plan(
     """Show how much of each task a recipe would draw; trains nothing."""
     import dataclasses
 
-    from trunkline.config import load_recipe
+    from trunkline.config.recipe import load_recipe
     from trunkline.plan import plan as run
 
     found = run(load_recipe(recipe, override or []), note)

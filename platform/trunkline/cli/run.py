@@ -1,8 +1,7 @@
-"""`trunkline train`, `predict`: a recipe becomes a model, a model answers."""
+"""`trunkline train`: a recipe becomes a model."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -15,12 +14,9 @@ from trunkline.cli.output import AsJson, data, json_data, note
 if TYPE_CHECKING:
     from trunkline.launch.local import Result
 
-ModelFolder = Annotated[Path, typer.Argument(help="The model folder of a finished run.", show_default=False)]
-
 
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
-    app.command("predict")(predict)
 
 
 def train(
@@ -69,7 +65,7 @@ def train(
 
 def _compared(result: Result, recipe: Path, overrides: list[str], in_process: bool) -> dict[str, Any]:
     """With `single_task: true`, each task's difference to itself alone, into result.json and the table too."""
-    from trunkline.config import load_recipe
+    from trunkline.config.recipe import load_recipe
 
     if not load_recipe(result.run / "recipe.yaml").single_task:
         return {}
@@ -108,36 +104,3 @@ def _short(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def predict(
-    model: ModelFolder,
-    rows: Annotated[Path, typer.Argument(help="Rows as JSON lines, or - for stdin; plain lines are texts.", show_default=False)],
-    task: Annotated[str, typer.Option("--task", help="Which task answers.", show_default=False)],
-) -> None:
-    """Answer rows with one task: a JSON line for each."""
-    from trunkline.build.model import load_model
-    from trunkline.errors import DataError
-    from trunkline.tasks.catalog import Catalog, nearest_folder
-
-    try:
-        lines = (sys.stdin.read() if str(rows) == "-" else rows.read_text(encoding="utf-8")).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise DataError(f"can not be read: {said}.", where=str(rows)) from error
-    given = [_row(line, f"{rows}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
-    near = nearest_folder(model.resolve()) or nearest_folder(Path.cwd())
-    for answer in load_model(model, Catalog([near]) if near else None).predict(task, given):
-        data(json.dumps(answer, ensure_ascii=False))
-
-
-def _row(line: str, where: str) -> dict[str, Any] | str:
-    from trunkline.errors import DataError
-
-    if not line.lstrip().startswith("{"):
-        return line
-    try:
-        row: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"is no JSON object: {error}.", where=where) from error
-    return row

@@ -15,7 +15,7 @@ from trunkline.clusters.book import Book, Entry, storage_of
 from trunkline.clusters.job import Job, backend_of
 from trunkline.clusters.pack import Package, pack
 from trunkline.clusters.resume import send
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.errors import ConfigError
 from trunkline.launch.runs import new_id
 from trunkline.tasks.catalog import catalog_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ class Table:
     sight: which way each trunk row looks, as `Batch` has it, in a pattern that every drawn row repeats.
     host: the task whose rows these are too, token for token. The host alone is drawn; its guests ride along.
     divisible: rows drawn as a group may be dealt apart, for the loss is worked out over whole groups afterwards.
+    asked: which rows the task is to answer [n] bool, where several share a block; None: those with something to learn.
     """
 
     rows: Rows
@@ -33,6 +34,7 @@ class Table:
     sight: tuple[int, ...] = (0,)
     host: str | None = None
     divisible: bool = False
+    asked: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: Rows, encoding: Encoding, host: str | None = None) -> Table:
@@ -42,6 +44,10 @@ class Table:
     def learned(self) -> np.ndarray:
         """The numbers of the rows that have something to learn: all of them, unless tasks share rows."""
         return np.flatnonzero(self.rows.counts)
+
+    def own(self, row_ids: np.ndarray) -> np.ndarray:
+        """Places in `row_ids` of the rows that are the task's."""
+        return np.flatnonzero((self.rows.counts if self.asked is None else self.asked)[row_ids])
 
     def labelled(self) -> Rows:
         """The rows that have something to learn."""
@@ -84,26 +90,57 @@ def evaluation_packs(
     """
     table = next(iter(tables.values()))
     chosen = np.arange(len(table.rows)) if chosen is None else chosen
-    sizes = table.rows.tokens.lengths[chosen]
-    order = chosen[np.argsort(sizes, kind="stable")]
-    packs: list[list[int]] = [[]]
-    room = tokens_per_pass
-    for row in order.tolist():
-        size = int(table.rows.tokens.starts[row + 1] - table.rows.tokens.starts[row])
-        if size > room and packs[-1]:
-            packs.append([])
-            room = tokens_per_pass
-        packs[-1].append(row)
-        room -= size
+    packs = _filled(table.rows.tokens.lengths[chosen], tokens_per_pass)
     for first in range(0, len(packs), world):
         builder = _Builder()
         if first + rank < len(packs):
-            ids = np.array(packs[first + rank], np.int64)
+            ids = chosen[packs[first + rank]]
             builder.share(tables, ids, {name: evaluation_keys(name, ids) for name in tables})
         else:
             for name, own in tables.items():
                 builder.dummy(name, own)
         yield builder.batch(tables)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that the same tasks may be asked about. tables: of each task over all of them, with `asked`. keyed [n]: the number by
+    which a row is keyed, whatever else is in the block."""
+
+    tables: Mapping[str, Table]
+    keyed: np.ndarray
+
+
+def answering_packs(blocks: Sequence[Block], *, tokens_per_pass: int) -> Iterator[Batch]:
+    """The rows of all blocks, sorted by length, in as few packs as they fill; a pack holds the tasks asked about its rows.
+
+    No task is in two blocks; a slice's row ids are those of its block.
+    """
+    lengths = [next(iter(block.tables.values())).rows.tokens.lengths for block in blocks]
+    bounds = np.concatenate([[0], np.cumsum([len(own) for own in lengths])]).astype(np.int64)
+    for chosen in _filled(np.concatenate(lengths), tokens_per_pass):
+        builder, order = _Builder(), []
+        for block, first, last in zip(blocks, bounds[:-1], bounds[1:], strict=True):
+            ids = chosen[(chosen >= first) & (chosen < last)] - first
+            present = [name for name, table in block.tables.items() if len(table.own(ids))]
+            if present:
+                tables = {name: replace(block.tables[name], host=present[0] if name != present[0] else None) for name in present}
+                builder.share(tables, ids, {name: evaluation_keys(name, block.keyed[ids]) for name in present})
+            order += present
+        yield builder.batch(order)
+
+
+def _filled(sizes: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
+    """Places of rows, shortest first, a pack each; one that is longer than a pack has one to itself."""
+    packs: list[list[int]] = [[]]
+    room = tokens_per_pass
+    for place in np.argsort(sizes, kind="stable").tolist():
+        if sizes[place] > room and packs[-1]:
+            packs.append([])
+            room = tokens_per_pass
+        packs[-1].append(place)
+        room -= int(sizes[place])
+    return [np.array(pack, np.int64) for pack in packs]
 
 
 def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
@@ -140,7 +177,7 @@ class _Builder:
         first = tables[host].rows.take(row_ids)
         place = self._lay(host, tables[host], first, first.tokens.values, keys[host])
         for name, table in tables.items():
-            own = np.flatnonzero(table.rows.counts[row_ids])
+            own = table.own(row_ids)
             if not len(own):
                 self.dummy(name, table)
                 continue

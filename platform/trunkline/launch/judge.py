@@ -13,20 +13,20 @@ import torch
 from trunkline.batch import Verdict
 from trunkline.build.assemble import Assembly
 from trunkline.checkpoint import name_of
-from trunkline.config import AGGREGATE
-from trunkline.evaluate import baseline, evaluate, skill
+from trunkline.config.recipe import AGGREGATE
+from trunkline.evaluate import Judged, baseline, evaluate, skill
+from trunkline.models.multitask import MultiTask
 from trunkline.registry import metric_of
 
-EVALUATED_ROWS = 4000  # of a split during training; the whole split is `trunkline evaluate`'s
 LOWEST = -1e300  # JSON knows no infinity
 
 
 class Judge:
-    """Measures every task on the first rows of its validation split; remembers the latest figures and the best step.
+    """Measures every task on the first rows of its validation split, and in the end on all; remembers the best step.
 
     gather: all ranks' values in rank order. best: {step, score} of the best evaluated step that was saved; best_tasks: the same
     for each task, by its own skill. score: of the latest evaluation, the mean skill by rank 0's figures, so that all ranks decide
-    alike. top, stale: the best score evaluated, and evaluations since that did not pass it.
+    alike. top, stale: the best score evaluated, and evaluations since that did not pass it. whole: figures of all rows, at last.
     """
 
     def __init__(self, built: Assembly, *, rank: int, world: int, gather: Callable[[Any], list[Any]]) -> None:
@@ -37,32 +37,53 @@ class Judge:
         self.verdicts: dict[str, Verdict] = {}
         self.step, self.score = 0, LOWEST
         self.top, self.stale = LOWEST, 0
+        self.whole: dict[str, float] = {}
+        self.limit = built.recipe.train.evaluate_rows
 
     @functools.cached_property
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Task -> metric -> what a constant guess gets on the same rows."""
-        tables = self.built.tables
-        return {judged.name: baseline(judged, tables[judged.name], limit=EVALUATED_ROWS) for judged in self.built.judged}
+        """Task -> metric -> what a constant guess gets on the first rows."""
+        return {judged.name: self._baseline(judged, self.limit) for judged in self.built.judged}
+
+    def _baseline(self, judged: Judged, limit: int | None) -> dict[str, float]:
+        return baseline(judged, self.built.tables[judged.name], limit=limit)
+
+    @property
+    def longer(self) -> list[Judged]:
+        """Tasks with more rows than evaluations on the way measure."""
+        return [judged for judged in self.built.judged if len(judged.table.learned) > self.limit]
+
+    def measure(self, judged: Judged, model: MultiTask, device: torch.device, limit: int | None) -> dict[str, float]:
+        """Collective. `eval/<task>/<metric>` of a model."""
+        found = evaluate(
+            model,
+            judged,
+            tokens_per_pass=self.built.recipe.train.tokens_per_pass,
+            device=device,
+            rank=self.rank,
+            world=self.world,
+            gather=self.gather,
+            limit=limit,
+        )
+        return {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
+
+    def conclude(self, model: MultiTask, device: torch.device, alive: Callable[[str], None]) -> None:
+        """Collective. The figures of the table from all rows of the longer tasks. alive: told of each task."""
+        for judged in self.longer:
+            alive(f"evaluation of all rows of {judged.name}")
+            self.whole |= self.measure(judged, model, device, None)
+            self.baselines[judged.name] = self._baseline(judged, None)
 
     def evaluate(self, step: int, device: torch.device) -> Mapping[str, float]:
         """Collective. `eval/<task>/<metric>`, and `eval/skill`: the mean share of the way from baseline to perfect."""
         figures: dict[str, float] = {}
         verdicts: dict[str, Verdict] = {}
         for judged in self.built.judged:
-            found = evaluate(
-                self.built.model,
-                judged,
-                tokens_per_pass=self.built.recipe.train.tokens_per_pass,
-                device=device,
-                rank=self.rank,
-                world=self.world,
-                gather=self.gather,
-                limit=EVALUATED_ROWS,
-            )
-            figures |= {f"eval/{judged.name}/{metric}": value for metric, value in found.items()}
+            figures |= self.measure(judged, self.built.model, device, self.limit)
             headline = next(iter(judged.metrics))
-            gained = skill(found[headline], self.baselines[judged.name][headline], self.built.perfect[judged.name])
-            verdicts[judged.name] = Verdict(found[headline], gained, metric_of(headline).higher_is_better)
+            value = figures[f"eval/{judged.name}/{headline}"]
+            gained = skill(value, self.baselines[judged.name][headline], self.built.perfect[judged.name])
+            verdicts[judged.name] = Verdict(value, gained, metric_of(headline).higher_is_better)
         if verdicts:
             figures["eval/skill"] = sum(verdict.skill for verdict in verdicts.values()) / len(verdicts)
         # Ranks add up in orders of their own; what samplers decide from must be equal to the last bit.
@@ -129,9 +150,10 @@ class Judge:
     def table(self, run: Path, step: int) -> list[dict[str, Any]]:
         """A mapping per task: task, kind, rows, metric (the headline), baseline, value, skill, learned, metrics.
 
-        What was not measured is None. Figures of another step than the latest are read back from the run's metrics.jsonl.
+        What was not measured is None. Figures of another step than the latest are read back from the run's metrics.jsonl; those
+        of all rows come first, where they were measured.
         """
-        figures = self.latest if self.step == step and self.latest else _evaluation(run, step)
+        figures = {**(self.latest if self.step == step and self.latest else _evaluation(run, step)), **self.whole}
         rows = []
         for name, card in self.built.cards.items():
             row = {"task": name, "kind": card.head.kind, "rows": len(self.built.tables[name].learned)}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from trunkline.build.memory import shrink
 from trunkline.build.prepare import prepare, project_folder
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.errors import OutOfMemory, Stopped, UsageError
 from trunkline.launch.ray_train import embedded_ray, run_with_ray, tell
 from trunkline.launch.runs import RunFolder, RunLock, check_unchanged, find_run, new_run, submitted_run

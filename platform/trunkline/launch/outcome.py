@@ -14,6 +14,7 @@ from trunkline.build.model import write_model
 from trunkline.launch.judge import Judge
 from trunkline.launch.restored import by_name, check_fit
 from trunkline.launch.runs import RunFolder
+from trunkline.models.multitask import MultiTask
 
 
 def write_step(
@@ -27,10 +28,21 @@ def write_step(
 ) -> list[dict[str, Any]]:
     """The model folder `to` from a step's parameters, or their moving average; its table. trained: as `spent` tells."""
     rows = judge.table(folder.path, step)
-    parameters = {name: entry.get("ema", entry["param"]) for name, entry in entries.items()}
     lineage = {"run_id": folder.run_id, **built.lineage, "trained": trained}
-    write_model(to, built, parameters, rows, lineage=lineage)
+    write_model(to, built, parameters_of(entries), rows, lineage=lineage)
     return rows
+
+
+def parameters_of(entries: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What is written of a step: its parameters, or their moving average."""
+    return {name: entry.get("ema", entry["param"]) for name, entry in entries.items()}
+
+
+def written(built: Assembly, entries: Mapping[str, Mapping[str, Tensor]]) -> MultiTask:
+    """A model of its own with a step's parameters."""
+    model = built.fresh().model
+    model.load_state_dict({**model.state_dict(), **parameters_of(entries)}, strict=True)
+    return model
 
 
 def spent(step: int, tokens: int, stream: Mapping[str, Any]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.build.memory import shrink
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.errors import EnvironmentProblem, Hung, OutOfMemory, TrunklineError
 from trunkline.launch.output import kept
 from trunkline.launch.runs import RunFolder

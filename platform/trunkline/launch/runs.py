@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.errors import ClusterError, UsageError, nearest
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -13,21 +14,22 @@ import torch
 
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
-from trunkline.build.assemble import assemble, model_config
+from trunkline.build.assemble import assemble
 from trunkline.build.finetune import make_freezing
 from trunkline.build.memory import refused
 from trunkline.build.optimization import make_groups, make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged, OutOfMemory
 from trunkline.launch.judge import Judge
-from trunkline.launch.outcome import spent, write_step
+from trunkline.launch.outcome import spent, write_step, written
 from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows, lost_bests
 from trunkline.launch.runs import RunFolder
+from trunkline.launch.saving import Saver, gather
+from trunkline.launch.tracked import tracked
 from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.ray_metrics import ray_metrics
-from trunkline.monitor.wandb import Wandb
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.freezing import Freezing
@@ -65,13 +67,6 @@ def exact_on_threads() -> None:
     deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads what was not written
 
 
-def gather(value: Any) -> list[Any]:
-    """All ranks' values in rank order; also a barrier."""
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, value)
-    return found
-
-
 class Worker:
     """One rank of a run: its live objects, and what the loop is handed to evaluate, save and record."""
 
@@ -82,6 +77,8 @@ class Worker:
         self.recipe = self.built.recipe
         self.watchdog = Watchdog(folder.stacks, self.rank, self.recipe.train.hang_s)
         self.judge = Judge(self.built, rank=self.rank, world=self.world, gather=gather)
+        self.saver = Saver(aside=self.recipe.train.save_aside)
+        self.unsettled: dict[str, Any] | None = None
 
     def run(self) -> None:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
@@ -94,7 +91,7 @@ class Worker:
         self.average = None if decay is None else Average(self.engine, decay)
         lost = gather(lost_bests(self.folder.checkpoints, restored) if self.rank == 0 else {})[0]
         progress = self._restore(restored, entries, lost)
-        self.monitor = self._monitor(progress, resumed=progress.step > 0)
+        self.monitor = self._monitor(progress.step)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
         for item in passed:
@@ -110,6 +107,7 @@ class Worker:
                 self._train(progress)
                 self._finish(progress)
         except Diverged as error:
+            self._settle()
             self.monitor.close(failed=True)
             raise Diverged(f"{error.message} {self._way_on()}") from error
         except BaseException:
@@ -153,6 +151,7 @@ class Worker:
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
         """Of the moving average where there is one, for it is what is written in the end."""
+        self._settle()
         self.watchdog.alive(f"evaluation after step {step}")
         with self.average.in_place() if self.average else contextlib.nullcontext():
             return self.judge.evaluate(step, self.engine.device)
@@ -181,6 +180,7 @@ class Worker:
         """The engine of this step. Where what is trained changes, a new one from the old one's state, bit for bit. Collective."""
         frozen = self.freezing.at(step)
         if frozen != frozenset(self.engine.frozen):
+            self._settle()  # it may be writing what was frozen, of which there is no copy
             state = self._state(lambda _: True)
             self.engine.close()
             self.built = self.judge.built = self.built.fresh()
@@ -202,34 +202,17 @@ class Worker:
         progress.load_state(restored.step, restored.state)
         return progress
 
-    def _monitor(self, progress: Progress, *, resumed: bool) -> Monitor:
+    def _monitor(self, step: int) -> Monitor:
         if self.rank:
             return Group([])
-        keep_rows(self.folder.rows, progress.step)
-        jsonl = self.jsonl = Jsonl(self.folder.path, resume_step=progress.step)  # 0: what a first attempt logged before it saved
-        track = self.recipe.track.wandb
-        exported = ray_metrics(self.folder.path)
-        if track is None:
-            return Group([jsonl, *exported])
-        wandb = Wandb(
-            track.project,
-            track.mode,
-            folder=self.folder.path,
-            run_id=self.folder.run_id,
-            resume=resumed,
-            name=self.folder.run_id,
-            entity=track.entity,
-            group=track.group,
-            tags=track.tags,
-            config=model_config(self.built),
-            summaries=self.built.summaries,
-            stop=self.folder.stop.touch,
-            report=jsonl.event,
-        )
-        return Group([jsonl, *exported, wandb])
+        keep_rows(self.folder.rows, step)
+        self.jsonl = Jsonl(self.folder.path, resume_step=step)  # 0: what a first attempt logged before it saved
+        trackers = tracked(self.folder, self.built, self.jsonl.event, resumed=step > 0)
+        return Group([self.jsonl, *ray_metrics(self.folder.path), *trackers])
 
-    def _save(self, progress: Progress) -> bool:
-        """Whether a checkpoint of this step stands. A disk that refuses it costs this one, not the run."""
+    def _save(self, progress: Progress, wait: bool) -> bool:
+        """Whether a checkpoint of this step stands, or is on its way; wait: until it stands. Collective."""
+        self._settle()
         self.watchdog.alive(f"checkpoint of step {progress.step}")
         mine = checkpoint.shares(self.engine.sizes, self.world)
         state = self._state(lambda name: mine[name] == self.rank)
@@ -241,17 +224,27 @@ class Worker:
             "weighting": self.built.weighting.state(),
             **self.judge.state_with(progress.step),
         }
-        root, files = self.folder.checkpoints, self.built.documents
+        root, step, files, told = self.folder.checkpoints, progress.step, self.built.documents, copy.deepcopy(document)
+        self.unsettled = {"step": step, "keep": told["keep"]}
+        self.saver.begin(lambda own: checkpoint.save(root, step, tensors, told, files, rank=self.rank, gather=own))
+        return self._settle() if wait or not self.recipe.train.save_aside else True
+
+    def _settle(self) -> bool:
+        """Whether what was begun last stands. A disk that refuses a checkpoint costs this one, not the run. Collective."""
+        begun, self.unsettled = self.unsettled, None
+        if begun is None:
+            return True
+        root, step = self.folder.checkpoints, begun["step"]
         try:
-            path = checkpoint.save(root, progress.step, tensors, document, files, rank=self.rank, gather=gather)
+            path = self.saver.settle()
         except OSError as error:
             stands = [kept.name for kept in checkpoint.committed(root)[:1]]
-            self.monitor.event("checkpoint_failed", step=progress.step, reason=str(error), newest=stands)
+            self.monitor.event("checkpoint_failed", step=step, reason=str(error), newest=stands)
             return False
-        self.judge.saved(progress.step)
+        self.judge.saved(step)
         if self.rank == 0:
-            gone = checkpoint.prune(root, self.recipe.train.keep_last, document["keep"])
-            self.monitor.event("checkpoint", step=progress.step, path=path.name, removed=[old.name for old in gone])
+            gone = checkpoint.prune(root, self.recipe.train.keep_last, begun["keep"])
+            self.monitor.event("checkpoint", step=step, path=path.name, removed=[old.name for old in gone])
         return True
 
     def _state(self, keep: Callable[[str], bool]) -> Entries:
@@ -278,12 +271,13 @@ class Worker:
 
     def _finish(self, progress: Progress) -> None:
         """The model folder from the last step's parameters, or a best's, then result.json: then the run is finished."""
+        step = self.judge.chosen() or progress.step
+        self._conclude(step, last=step == progress.step)
         self.watchdog.alive("writing the model")
-        state, step = self._state(lambda _: self.rank == 0), progress.step
+        state = self._state(lambda _: self.rank == 0)
         if self.rank == 0:
-            if 0 < self.judge.chosen() < step:
-                step = self.judge.chosen()
-                state = by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
+            if step < progress.step:
+                state = self._saved(step)
             trained = spent(progress.step, progress.tokens, self.built.stream.state())
             rows = write_step(self.folder, self.built, self.judge, state, step, self.folder.model, trained)
             bests = {"best": self.judge.best, "best_tasks": self.judge.best_tasks, "model_step": step}
@@ -292,6 +286,17 @@ class Worker:
             durable.replace(self.folder.result, json.dumps(result, indent=1))
             self.monitor.event("finished", steps=self.recipe.train.steps)
         gather(None)
+
+    def _conclude(self, step: int, *, last: bool) -> None:
+        """All validation rows, measured with the parameters that are written. Collective."""
+        if not self.judge.longer:
+            return
+        with self.average.in_place() if self.average and last else contextlib.nullcontext():
+            model = self.built.model if last else written(self.built, self._saved(step)).to(self.engine.device)
+            self.judge.conclude(model, self.engine.device, self.watchdog.alive)
+
+    def _saved(self, step: int) -> Entries:
+        return by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
 
 
 def _counted(engine: Engine) -> dict[str, int]:

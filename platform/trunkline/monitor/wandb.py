@@ -218,8 +218,17 @@ def _import() -> Any:
         import wandb
     except ImportError as error:
         raise MissingExtra("wandb") from error
-    wandb.setup(wandb.Settings(silent=True))
+    quiet = wandb.Settings(silent=True)
+    if "WANDB_SERVICE" in os.environ:
+        with shielded(_forget_service):
+            wandb.setup(quiet)
+    wandb.setup(quiet)
     return wandb
+
+
+def _forget_service(_: Exception) -> None:
+    """The environment named the service of a process that has ended; a new one is started."""
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 def _restart_service(wandb: Any) -> None:

@@ -81,7 +81,7 @@ def train(
     monitor: Monitor,
     evaluate: Callable[[int], Mapping[str, float]],
     verdicts: Callable[[], Mapping[str, Verdict]],
-    save: Callable[[Progress], bool],
+    save: Callable[[Progress, bool], bool],
     record: Callable[[Step], None],
     asked: Callable[[], bool],
     average: Average | None = None,
@@ -95,9 +95,10 @@ def train(
 
     engine_at: the engine a step trains with; another one where what is trained changes. Collective.
     evaluate, save: collective; evaluate returns what to log, verdicts what it says of each task, equal on all ranks, save
-    whether a checkpoint stands. record: called with every step's rows before it is trained on. asked: whether this rank was
-    asked to stop. average: of the parameters, kept up with them. passes: over a micro-batch. enough: whether what was evaluated
-    so far ends the run; better: whether what was just evaluated is to be saved. Both equal on all ranks.
+    whether a checkpoint stands, or is on its way; told to, it waits for it. record: called with every step's rows before it is
+    trained on. asked: whether this rank was asked to stop. average: of the parameters, kept up with them. passes: over a
+    micro-batch. enough: whether what was evaluated so far ends the run; better: whether what was just evaluated is to be saved.
+    Both equal on all ranks.
     """
     if enough():
         return
@@ -139,7 +140,7 @@ def train(
             last = last or enough()
             clock.paused()
         if last or observed.stop or (plan.save_every and step % plan.save_every == 0) or (evaluated and better()):
-            saved = save(progress)
+            saved = save(progress, last or observed.stop)
             clock.paused()
         if last:
             return

@@ -15,7 +15,7 @@ from trunkline.batch import Batch
 from trunkline.build.assemble import Assembly, assemble
 from trunkline.build.prepare import prepare, project_folder
 from trunkline.build.task import make_loss
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.dealing import build_step
 from trunkline.errors import ConfigError
 from trunkline.training.gram import Probe

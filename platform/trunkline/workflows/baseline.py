@@ -15,7 +15,7 @@ from trunkline import durable
 from trunkline.build.evaluation import judged_task
 from trunkline.build.model import load_model
 from trunkline.build.prepare import check_recipe, project_folder
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.fingerprint import digest
 from trunkline.document.writer import render_value
 from trunkline.errors import ConfigError

@@ -14,7 +14,7 @@ from trunkline import durable
 from trunkline.build.evaluation import evaluate_model
 from trunkline.build.model import read_manifest
 from trunkline.build.start import compared
-from trunkline.config import load_recipe
+from trunkline.config.recipe import load_recipe
 from trunkline.continual.gate import Change, promises
 from trunkline.continual.transfer import transfer
 from trunkline.document import reader, writer

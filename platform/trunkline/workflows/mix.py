@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from trunkline.build.prepare import load_cards, project_folder
-from trunkline.config import Recipe, TaskUse, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
+from trunkline.config.sections import TaskUse
 from trunkline.data.fingerprint import digest
 from trunkline.document.schema import Part
 from trunkline.document.writer import render_value

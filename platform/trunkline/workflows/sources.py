@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trunkline.build.prepare import load_cards, open_sources
-from trunkline.config import Recipe
+from trunkline.config.recipe import Recipe
 from trunkline.tasks.catalog import catalog_for
 
 

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from trunkline import durable
 from trunkline.build.prepare import project_folder
-from trunkline.config import Recipe, Stage, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
+from trunkline.config.sections import Stage
 from trunkline.document import writer
 from trunkline.errors import ConfigError, TrunklineError, UsageError
 from trunkline.launch.local import Result

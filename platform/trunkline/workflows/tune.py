@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.build.prepare import check_recipe, project_folder
-from trunkline.config import Recipe, load_recipe
+from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.fingerprint import digest
 from trunkline.document import reader
 from trunkline.document.writer import render_value

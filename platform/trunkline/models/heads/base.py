@@ -19,6 +19,7 @@ class Head(nn.Module):
     """
 
     mix: Mix | None
+    vectors: ClassVar[bool] = False  # its outputs are a vector of unit length for each trunk row
     # What transformers calls this head where it has one: `sequence` (an affine map `out` of the row's first token) or `token` (of
     # every token), and the problem_type of its configuration. For export.
     stock: ClassVar[tuple[str, str | None] | None] = None

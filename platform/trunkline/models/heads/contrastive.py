@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +19,8 @@ class Contrastive(Head):
     A drawn row is two trunk rows or more: anchor, positive, negatives. Gives one vector for each trunk row, flat [R, D].
     size: D, by default the trunk's width.
     """
+
+    vectors: ClassVar[bool] = True
 
     def __init__(self, width: int, *, pooling: str = "mean", size: Count | None = None, dropout: Dropout = 0.0) -> None:
         super().__init__()
