@@ -32,7 +32,7 @@ import aiohttp
 from benchmarks.quality.cells import circumstances
 
 import trunkline
-from trunkline.serve.running import served_apart
+from trunkline.serve.running import serving
 from trunkline.serve.settings import Settings
 from trunkline.workflows.surgery import without
 
@@ -192,7 +192,7 @@ def main() -> None:
         whole = model_in(Path(folder) / "project")
         models = {WHOLE: whole, **models_of_one(whole, Path(folder))}
         sides = {name: Settings(str(path), replicas=2 if name == WHOLE else 1) for name, path in models.items()}
-        with served_apart(sides, "127.0.0.1", port) as address:
+        with serving(sides, "127.0.0.1", port) as address:
             load = Load(address, given.rows)
             apart = asyncio.run(load.same())
             lines = measured(load, given.seconds, given.rounds)

@@ -73,32 +73,34 @@ def server(small_model: Path) -> Iterator[Server]:
 
 
 class Clients:
-    """Several that ask without pause until nobody listens; what each request came to is counted."""
+    """Several that ask without pause until nobody listens; when each request was sent, and what it came to."""
 
     def __init__(self, server: Server) -> None:
-        self.server, self.came_to = server, Counter()
+        self.server = server
+        self.came: list[tuple[float, Any]] = []
         self.threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
         for thread in self.threads:
             thread.start()
 
     def _ask(self) -> None:
-        while True:
+        failed = 0
+        while failed < 50:
+            sent = time.monotonic()
             try:
                 status, found = self.server.ask("/predict", {"tasks": ["topic", "score"], "rows": ["red river"] * 4})
+                whole = status != 200 or len(found["answers"]["score"]) == 4
+                self.came.append((sent, status if whole else "torn"))
             except ConnectionRefusedError:
                 return  # nothing was sent
             except (OSError, http.client.HTTPException, ValueError) as error:
-                self.came_to[f"lost: {type(error).__name__}: {error}"] += 1
-                if sum(self.came_to[key] for key in self.came_to if isinstance(key, str)) > 50:
-                    return
-                continue
-            whole = status != 200 or len(found["answers"]["score"]) == 4
-            self.came_to[status if whole else "torn"] += 1
+                self.came.append((sent, f"lost: {type(error).__name__}"))
+                failed += 1
 
-    def joined(self) -> Counter[Any]:
+    def joined(self, end: float) -> tuple[Counter[Any], Counter[Any]]:
+        """What came of the requests that were sent before the end began, and of the others."""
         for thread in self.threads:
             thread.join(timeout=120)
-        return self.came_to
+        return Counter(what for sent, what in self.came if sent < end), Counter(what for sent, what in self.came if sent >= end)
 
 
 def test_it_answers_refuses_in_words_and_sigterm_loses_no_accepted_request(server: Server, small_model: Path) -> None:
@@ -119,21 +121,23 @@ def test_it_answers_refuses_in_words_and_sigterm_loses_no_accepted_request(serve
     clients = Clients(server)
     time.sleep(3)
     figures = server.ask("/metrics")[1]
+    end = time.monotonic()
     code, said = server.end()
-    came_to = clients.joined()
+    before, after = clients.joined(end)
     assert code == 0 and "what was accepted is answered first" in said
-    assert came_to[200] > 20 and came_to[503], came_to
-    assert set(came_to) <= {200, 503, 404}, came_to  # 404 is Ray's proxy, once the replicas are gone
+    assert before[200] > 20 and set(before) == {200}, before
+    assert 503 in after and set(after) <= {200, 503, "lost: ConnectionResetError", "lost: RemoteDisconnected"}, after
     passes, gathered = (
         int(figures.split(f"\ntrunkline_serve_{name}_total ")[1].split()[0]) for name in ("passes", "passed_requests")
     )
-    assert gathered > 1.5 * passes  # requests that come together go through the trunk together
+    assert gathered > 1.2 * passes  # requests that come together go through the trunk together
 
 
 def test_clients_see_a_server_that_is_killed(server: Server) -> None:
-    """The fault that the test above would see: SIGKILL loses what was accepted, or leaves no one to answer."""
+    """The fault that the test above would see: SIGKILL loses what was accepted."""
     clients = Clients(server)
     time.sleep(2)
-    subprocess.run(["pkill", "-KILL", "-P", str(server.process.pid)], check=False)
+    end = time.monotonic()
     server.process.kill()
-    assert set(clients.joined()) - {200, 503, 404}
+    before, _ = clients.joined(end)
+    assert set(before) - {200}

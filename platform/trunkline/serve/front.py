@@ -40,36 +40,32 @@ class Refused(Exception):
         self.status, self.message = status, message
 
 
-class Front:
-    """Answers requests by one model. together: several prepared requests -> their answers; by default each goes alone.
+def refusal(status: int, message: str) -> Reply:
+    return Reply.of({"error": {"status": status, "message": message}}, status)
 
-    open: what is asked while it is False is refused with 503, and what was asked before is answered.
-    """
+
+class Front:
+    """Answers requests by one model. together: a prepared request -> its answers, with others'; by default each goes alone."""
 
     def __init__(self, model: Model, limits: Limits, together: Callable[[Prepared], Awaitable[Answers]] | None = None) -> None:
         self.model, self.limits, self.together = model, limits, together or self._alone
         self.figures = Figures()
-        self.open = True
-        self.asked = 0
         self._turn = asyncio.Lock()
 
-    async def respond(self, method: str, path: str, body: Callable[[], Awaitable[bytes]]) -> Reply:
+    async def respond(self, method: str, path: str, body: bytes) -> Reply:
         """One request from end to end; whatever goes wrong is a reply too."""
         began = time.perf_counter()
-        self.asked += 1
         try:
             reply = await self._respond(method, path, body)
         except Refused as refused:
-            reply = Reply.of({"error": {"status": refused.status, "message": refused.message}}, refused.status)
+            reply = refusal(refused.status, refused.message)
         except Exception:
             logging.getLogger(__name__).exception("a request could not be answered")
-            reply = Reply.of({"error": {"status": 500, "message": "this is a bug in trunkline; its log says more."}}, 500)
-        finally:
-            self.asked -= 1
+            reply = refusal(500, "this is a bug in trunkline; its log says more.")
         self.figures.request(path if path in PATHS else "other", reply.status, time.perf_counter() - began)
         return reply
 
-    async def _respond(self, method: str, path: str, body: Callable[[], Awaitable[bytes]]) -> Reply:
+    async def _respond(self, method: str, path: str, body: bytes) -> Reply:
         if path not in PATHS:
             raise Refused(404, f"no path '{path[:100]}'. {nearest(path[:100], PATHS)}")
         if method != PATHS[path]:
@@ -78,11 +74,9 @@ class Front:
             return Reply(200, self.figures.text().encode(), "text/plain; version=0.0.4")
         if path == "/tasks":
             return Reply.of({"tasks": self._tasks()})
-        if not self.open:
-            raise Refused(503, "this server is shutting down. Ask another one, or later.")
         if path == "/health":
             return Reply.of({"status": "ok", "tasks": [*self.model.tasks, *self.model.joint]})
-        asked = _mapping(await body())
+        asked = _mapping(body)
         return Reply.of(await self._predict(asked) if path == "/predict" else await self._embed(asked))
 
     def _tasks(self) -> list[dict[str, Any]]:
