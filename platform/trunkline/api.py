@@ -71,9 +71,11 @@ def extend(
     """Adds tasks of the catalog to a model; `kept` of the result says whether the old ones kept what was promised."""
     from trunkline.workflows.extend import Job
     from trunkline.workflows.extend import extend as run
+    from trunkline.workflows.strategies import Settings
 
-    places = {"catalog": None if catalog is None else Path(catalog), "line": None if line is None else Path(line)}
-    job = Job(Path(model), tasks, strategy, protect, steps=steps, overrides=overrides, in_process=in_process, **places)
+    cards, place = None if catalog is None else Path(catalog), None if line is None else Path(line)
+    settings = Settings()
+    job = Job(Path(model), tasks, strategy, protect, settings, steps, overrides, cards, line=place, in_process=in_process)
     return run(job, say)
 
 
