@@ -18,7 +18,7 @@ ENDS_WITH = {
     "custom_head": r"Gated (billing|delivery|technical)",
     "custom_weighting": r"\{'weight/topic': [\d.]+, 'weight/urgency': [\d.]+\}",
     "continue_hugging_face": r"BertModel moved by 0\.0*[1-9]\d*; \[.*\]",
-    "export_to_sentence_transformers": r"\(2, \d+\) apart by [\d.]+e-0[6-9]",
+    "export_to_sentence_transformers": r"\(2, \d+\) apart by (0\.0e\+00|[\d.]+e-(0[6-9]|[1-9]\d))",
 }
 
 
