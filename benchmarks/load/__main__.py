@@ -1,7 +1,7 @@
 """`python -m benchmarks.load`: what trunkline holds under load, figures L1 to L18, into docs/figures.md.
 
-Each figure is measured in a process of its own and kept as benchmarks/results/load/<id>.json; naming figures measures those anew, and
-the table is written of all that is kept.
+Each figure is measured in a process of its own and kept as benchmarks/results/load/<id>.json; naming figures measures those anew.
+The table is written of all that is kept.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.load.measures import told
 
 HEAVY = ("torch", "ray", "deepspeed", "transformers")
-ROUNDS = 7
+ROUNDS = 5
 CARD = """name: {name}
 summary: Topics of short texts
 data: {{format: jsonl, rows: rows.jsonl, split: {{by: text, validation: 25, test: 0}}}}

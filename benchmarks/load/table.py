@@ -45,10 +45,14 @@ FIGURES = {
     "L11": Figure("20 jobs submitted at once to one local cluster", "all end, ids unique, none lost", "none yet"),
     "L12": Figure("16 Tune trials, 2 at a time, 3 killed", "the study ends with the clean one's best", "none yet"),
     "L13": _here("L13", "report of 20 tasks x 2,000 points x 3 resumes", "at most 3 s and 6 MB"),
-    "L14": Figure("2 h of training, a random fault every 5 minutes", "weights bit-equal; 80 % effective time", "make soak MINUTES=120"),
+    "L14": Figure(
+        "2 h of training, a random fault every 5 minutes", "weights bit-equal; 80 % effective time", "make soak MINUTES=120"
+    ),
     "L15": Figure("recovery from a killed Ray worker", "p95 at most 45 s", "make faults"),
     "L16": Figure("steps lost per fault", "at most the checkpoint interval; 0 for SIGTERM", "make faults"),
-    "L17": Figure("examples of recipes, cards, streams, manifests", ">= 10,000; no crash without a coded error", "make properties"),
+    "L17": Figure(
+        "examples of recipes, cards, streams, manifests", ">= 10,000; no crash without a coded error", "make properties"
+    ),
     "L18": _here("L18", "100 steps trained 5 times from one seed", "losses equal bit for bit, and to those kept"),
 }
 MEASURED = tuple(name for name, figure in FIGURES.items() if "benchmarks.load" in figure.command)
@@ -82,7 +86,6 @@ def _of_faults(kept: Mapping[str, Any]) -> dict[str, Row]:
         within = max(lost.values()) <= SAVE_EVERY and not any(asked.values())
         found["L16"] = {"got": f"{kills}; {told}", "met": within if asked or not within else None, **when}
     return found
-
 
 
 def markdown(found: Sequence[Row]) -> str:

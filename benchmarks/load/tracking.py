@@ -45,7 +45,8 @@ def l10() -> Row:
         run.close()
         read = readable(next(Path(folder).glob("wandb/offline-run-*/run-*.wandb")))
     share = row / step
-    got = f"{1e6 * row:.0f} CPU us a row, {100 * share:.2f} % of a step of {step:.2f} CPU s if every step logs; {read:,} of {ROWS:,} rows read"
+    got = f"{1e6 * row:.0f} CPU us a row, {100 * share:.2f} % of a step of {step:.2f} CPU s if every step logs; "
+    got += f"{read:,} of {ROWS:,} rows read"
     note = f"{ROWS:,} rows instead of {WANTED:,}; train.log_every is 10"
     return told(got, share <= 0.02 and read == ROWS, note, row_s=row, step_s=step, share=share, rows=ROWS, read=read)
 
@@ -59,5 +60,7 @@ def readable(log: Path) -> int:
         for line in reading.stdout:
             if '"history"' in line[:200] or '"history"' in line[-200:]:
                 item = json.loads(line)
-                found += item["type"] == "history" and sum(name.startswith("train/task_") for name in item["history"]["item"]) == KEYS
+                found += (
+                    item["type"] == "history" and sum(name.startswith("train/task_") for name in item["history"]["item"]) == KEYS
+                )
     return found
