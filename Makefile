@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all bad-inputs faults soak properties fuzz lock sbom check format readme clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak bench properties fuzz lock sbom check format readme docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,6 +47,10 @@ bad-inputs: $(READY)  ## the 64 bad inputs, each with its exit code and sentence
 faults: $(READY)  ## runs that are killed, hung, starved of disk and resumed, into benchmarks/results (35 minutes; goes on where it was)
 	@PYTHONPATH=tests:. $(BIN)/python -m faults
 
+bench: $(READY)  ## ONLY="R8 R16": our speed beside what else one would take, into docs/performance.md; all of it without ONLY
+	@$(BIN)/python -c 'import accelerate, datasets, sentence_transformers' 2>/dev/null || $(PIP) install --quiet -c constraints.txt -e '.[bench]'
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed $(ONLY)
+
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -72,8 +76,11 @@ lock: $(READY)  ## requirements.lock: every package with its version and hashes,
 sbom: $(READY)  ## sbom.json: what is installed, as CycloneDX, without the network
 	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
-readme: $(READY)  ## write the tables of parts in README.md and docs/parts.md anew, from the registry
+readme: $(READY)  ## write what is generated in README.md, docs/parts.md and docs/commands.md anew
 	@$(BIN)/python docs/tables.py
+
+docs: $(READY)  ## the docs site, into build/site: open build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 clean:  ## remove .venv and caches; runs in outputs/ and their tokenised data in .trunkline/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist platform/*.egg-info

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,10 +18,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import laws
+from trunkline.batch import Batch
+from trunkline.data import packing
 from trunkline.data.dealing import build_step
+from trunkline.data.packing import Table
+from trunkline.data.stream import Stream
+from trunkline.losses.classification import CrossEntropy
 from trunkline.models import attention
-from trunkline.models.multitask import owner
+from trunkline.models.heads.classification import Classification
+from trunkline.models.multitask import MultiTask, owner
 from trunkline.registry import OPTIMIZERS, WEIGHTINGS
+from trunkline.sampling.base import Horizon
+from trunkline.sampling.uniform import Uniform
 from trunkline.training.engine import Engine
 from trunkline.training.objective import Objective
 from trunkline.training.optim import parameter_groups
@@ -29,15 +37,28 @@ from trunkline.training.step import run_step
 
 STORED = Path(__file__).parent / "training" / "counts.json"
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "linear"}
-COPIES = {"copy_", "_to_copy", "clone", "cat", "index_select", "index", "gather", "contiguous", "index_copy_", "index_put_"}
+COPIES = {
+    "copy_",
+    "_to_copy",
+    "clone",
+    "cat",
+    "index_select",
+    "index",
+    "gather",
+    "contiguous",
+    "index_copy_",
+    "index_put_",
+    "slice_backward",
+}
 READS = {"_local_scalar_dense", "equal", "nonzero"}
-# Name -> what its step has. Two ranks each; the last block's probe under upgrad.
+# Name -> what its step has. Two ranks each; the last block's probe under upgrad. Of twenty tasks most have no row in a pack.
 CASES: dict[str, dict[str, Any]] = {
     "one micro-batch": {"tokens_per_pass": 240},
     "two micro-batches": {"tokens_per_pass": 80},
     "stage 2": {"tokens_per_pass": 240, "stage": 2},
     "upgrad": {"tokens_per_pass": 240, "weighting": "upgrad"},
     "gru": {"tokens_per_pass": 240, "kind": "gru"},
+    "twenty tasks": {"tokens_per_pass": 240, "tasks": 20},
 }
 
 
@@ -97,25 +118,68 @@ def padded(found: Counter[str]) -> Iterator[None]:
         yield
 
 
-def step(*, tokens_per_pass: int, stage: int = 0, weighting: str = "static", kind: str = "", fault: str = "") -> dict[str, int]:
+World = tuple[MultiTask, dict[str, torch.nn.Module], dict[str, Table], Stream]
+
+
+def small(kind: str) -> World:
+    return laws.model(kind=kind), laws.losses(), laws.tables(), laws.stream()
+
+
+def crowd(tasks: int) -> World:
+    """As many tasks of one kind; a step has about ten rows."""
+    table, names = laws.tables()["topic"], [f"task_{number}" for number in range(tasks)]
+    net = MultiTask(laws.model().trunk, {name: Classification(laws.WIDTH, 3, pooling="mean") for name in names})
+    sizes = dict.fromkeys(names, table.rows.tokens.lengths)
+    sampler = Uniform(dict.fromkeys(names, laws.ROWS), Horizon(6, 120, dict.fromkeys(names, 11.0)))
+    flow = Stream(sizes, sampler, seed=3, tokens_per_step=120, unit_limit=120)
+    return net, {name: CrossEntropy() for name in names}, dict.fromkeys(names, table), flow
+
+
+def step(
+    *, tokens_per_pass: int, stage: int = 0, weighting: str = "static", kind: str = "", tasks: int = 0, fault: str = ""
+) -> dict[str, int]:
     """The counts of this rank's second step: packing, forward, backward, optimizer."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    net = laws.model(kind=kind)
-    objective = Reading(net, laws.losses()) if fault == "a read a task" else Objective(net, laws.losses())
+    net, losses, tables, flow = crowd(tasks) if tasks else small(kind)
+    objective = (Reading if fault == "a read a task" else Objective)(net, losses)
     groups = parameter_groups(net, owner, net.trunk.embeddings, lr=1e-2, head_lr=2e-2)
     engine = Engine(objective, net, groups, lambda given: OPTIMIZERS.get("adamw")(given, weight_decay=0.1), zero_stage=stage)
-    mixer = WEIGHTINGS.get(weighting)(laws.TASKS, laws.WEIGHTS, **laws.WEIGHTING_SETTINGS[weighting])
-    flow, tables, mode = laws.stream(), laws.tables(), Counting()
-    spread = patch.object(attention, "SPREAD", 0.0 if fault == "rows of any length in one call" else attention.SPREAD)
+    weights = [1.0] * tasks or laws.WEIGHTS
+    mixer, mode = WEIGHTINGS.get(weighting)(tuple(tables), weights, **laws.WEIGHTING_SETTINGS[weighting]), Counting()
     for number in (1, 2):
         mode.found.clear()
-        with spread, padded(mode.found), read_by_host(mode.found), mode:
+        with planted(fault), padded(mode.found), read_by_host(mode.found), mode:
             packs = build_step(
                 number, flow.next_step(number), tables, seed=0, rank=rank, world=world, tokens_per_pass=tokens_per_pass
             )
             run_step(engine, packs, mixer, seed=9)
+        mode.found["tokens read"] = sum(batch.num_tokens for batch in packs)
     engine.close()
     return {name: mode.found[name] for name in sorted({*mode.found, "tokens of padding"})}
+
+
+@contextmanager
+def planted(fault: str) -> Iterator[None]:
+    """A slow-down: of attention, of packing, of the heads' slices."""
+    patches = {
+        "rows of any length in one call": patch.object(attention, "SPREAD", 0.0),
+        "a place for each dummy row": patch.object(packing._Builder, "dummy", _laid_apart),
+        "a slice for each head": patch.object(Batch, "states", _sliced),
+    }
+    with patches.get(fault, nullcontext()):
+        yield
+
+
+def _sliced(batch: Batch, hidden: Tensor) -> dict[str, Tensor]:
+    return {task: hidden[part.tokens] for task, part in batch.tasks.items()}
+
+
+def _laid_apart(builder: Any, name: str, table: Table) -> None:
+    builder.fillers.clear()
+    DUMMY(builder, name, table)
+
+
+DUMMY = packing._Builder.dummy
 
 
 class Reading(Objective):

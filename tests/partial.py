@@ -154,7 +154,7 @@ def trunk_tokens(packs: Step) -> int:
 
 
 def _dummy_tokens(batch: Batch) -> int:
-    return sum(part.tokens.stop - part.tokens.start for part in batch.tasks.values() if part.dummy)
+    return sum(stop - start for start, stop in {(p.tokens.start, p.tokens.stop) for p in batch.tasks.values() if p.dummy})
 
 
 def separate(units: Sequence[Unit], *, weighted: bool = False, one_head: bool = False) -> dict[str, Tensor]:

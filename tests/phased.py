@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ from trunkline.config.recipe import load_recipe
 from trunkline.launch import worker
 from trunkline.launch.restored import by_name
 from trunkline.launch.runs import RunFolder
+from trunkline.training import loop
+from trunkline.training import step as steps
 from trunkline.training.freezing import Freezing
 
 Entries = dict[str, dict[str, Tensor]]
@@ -29,8 +33,8 @@ def prepared(recipe: Path, run: Path, overrides: Sequence[str]) -> Path:
     return run
 
 
-def on_rank(run: str, fault: str = "") -> None:
-    """One rank of the run; `fault` plants a mistake that the law must reject."""
+def on_rank(run: str, fault: str = "", bad: Sequence[int] = ()) -> None:
+    """One rank of the run; `fault` plants a mistake that the law must reject. bad: steps whose gradient is no number."""
     hold, load = Freezing.hold, worker.Engine.load_moments
     if fault == "frozen rows decay":
         Freezing.hold = staticmethod(_decaying)
@@ -40,11 +44,20 @@ def on_rank(run: str, fault: str = "") -> None:
     if fault == "saved without a copy":
         worker.Engine.named_state = _live
         worker.Saver.begin = lambda saver, write: begin(saver, lambda own: time.sleep(0.3) or write(own))
+    run_step, tell = loop.run_step, steps.tell
+    loop.run_step = functools.partial(_step, run_step, tell, bad)
     try:
         worker.work({"run": run, "cpus": 1}, lambda: False)
     finally:
         Freezing.hold, worker.Engine.load_moments = staticmethod(hold), load
         worker.Engine.named_state, worker.Saver.begin = named, begin
+        loop.run_step, steps.tell = run_step, tell
+
+
+def _step(run_step: Any, tell: Any, bad: Sequence[int], engine: Any, packs: Any, *more: Any, **settings: Any) -> Any:
+    factor = float("nan") if packs.step in bad else 1.0
+    steps.tell = lambda sums, norm, *others: tell(sums, norm * factor, *others)
+    return run_step(engine, packs, *more, **settings)
 
 
 def _live(engine: worker.Engine, keep: Callable[[str], bool] = lambda _: True) -> Entries:

@@ -23,7 +23,7 @@ FLOORS = (
     ("launch", "plan", "serve", "doctor"),
     ("workflows", "clusters"),
     ("cli",),
-    ("__init__", "__main__"),
+    ("__init__", "__main__", "api"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PARTS = 4

@@ -20,6 +20,7 @@ import pytest
 
 from trunkline.build.mixing import make_stream
 from trunkline.build.prepare import check_recipe
+from trunkline.cli import COMMANDS
 from trunkline.cli.app import main
 from trunkline.cli.starter import files as starter_files
 from trunkline.config.recipe import load_recipe
@@ -36,7 +37,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 TARGET = re.compile(r"^([a-z-]+):.*##", re.MULTILINE)
-SHELL_WORDS = {"cd", "echo", "source"}
+SHELL_WORDS = {"cd", "curl", "echo", "pip", "source"}
 GROUPS = {"checkpoint", "config", "task", "track", "vectors"}  # commands of two words
 
 
@@ -278,6 +279,16 @@ def test_the_page_of_parts_is_what_would_be_generated_and_a_part_that_is_missing
     assert docs_tables().written(page) == text and docs_tables().written(README) == README.read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("| `crf` |")]
     assert wrong_tables(text.replace(f"{line}\n", ""), page) == [line]
+
+
+def test_the_page_of_commands_is_what_would_be_generated_and_an_option_that_is_gone_is_found():
+    page = ROOT / "docs" / "commands.md"
+    text = page.read_text(encoding="utf-8")
+    assert docs_tables().written(page) == text
+    headings = {line[3:] for line in text.splitlines() if line.startswith("## ")}
+    assert {f"trunkline {name}" for name in COMMANDS if name not in GROUPS} <= headings
+    changed = text.replace("| `--pooling` |", "| `--poling` |")
+    assert any("--poling" in line for line in wrong_tables(changed, page))
 
 
 def test_the_page_on_mixing_has_a_recipe_for_every_sampling_and_weighting(tmp_path):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from benchmarks.speed.__main__ import END, ROOT, START, markdown, rows
+from benchmarks.speed.elsewhere import extension, weightings
 from benchmarks.speed.ratios import Pair, agreed, row
+from benchmarks.speed.sentences import pairs
 from benchmarks.speed.work import WORKS, Work, padding, table, work
+
+from trunkline.data.packing import pack
 
 
 def small() -> Work:
@@ -33,6 +39,24 @@ def test_a_ratio_is_the_median_over_pairs_with_an_interval_around_it():
 @pytest.mark.parametrize(("got", "met"), [(0.96, True), (0.94, False)])
 def test_a_row_is_met_when_its_median_reaches_the_must(got, met):
     assert row("R1", (got, 0.9, 1.0), 0.95, 1.05, "x")["met"] is met
+
+
+@pytest.mark.parametrize(("got", "met"), [(1.09, True), (1.11, False)])
+def test_a_cost_is_met_when_its_median_does_not_pass_the_must(got, met):
+    assert row("R13", (got, 1.0, 1.2), 1.10, 1.04, "x", at_most=True)["met"] is met
+
+
+def test_what_other_benches_measured_stands_with_their_dates():
+    assert {found["id"] for found in weightings()} == {"R12", "R13", "R14"}
+    (added,) = extension()
+    assert added["met"] and "'isolate'" in added["measure"] and added["date"] < "2027"
+
+
+def test_both_sides_of_the_pairs_have_the_same_texts():
+    stated = pairs(2)
+    batch = pack(stated.units(1), stated.tables, seed=0)
+    texts = [text.tolist() for pair in stated.texts(1) for text in pair]
+    assert [batch.tokens[a:b].tolist() for a, b in itertools.pairwise(batch.row_starts.tolist())] == texts
 
 
 def test_sides_that_do_not_train_the_same_are_no_result():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.speed import trainer
+from benchmarks.speed import processes, sentences, trainer
 from benchmarks.speed.loops import Plain, TaskByTask
 from benchmarks.speed.masked import AllTokens, Gathered
 from benchmarks.speed.ours import TOKENS_PER_PASS, Ours
 from benchmarks.speed.ratios import Clock, Pair, agreed, row, taking_turns
 from benchmarks.speed.reading import Packed, Torch
+from benchmarks.speed.saving import Saving
 from benchmarks.speed.work import WORKS, Work, padding, short, work
 
 ROWS = 128  # of a step, unless said otherwise
@@ -70,7 +71,7 @@ def r7_r8(rounds: int) -> list[Row]:
     found = []
     for number, more, fewer, must, stretch in stated:
         pair = taking_turns(sides[more].step, sides[fewer].step, rounds=rounds)
-        more_tokens, fewer_tokens = (sum(map(sides[side].work.tokens, range(rounds))) for side in (more, fewer))
+        more_tokens, fewer_tokens = (sum(map(sides[side].work.tokens, range(rounds + 2))) for side in (more, fewer))
         ratio = tuple(value * more_tokens / fewer_tokens for value in pair.ratio())
         found.append(row(number, ratio, must, stretch, f"{more} tasks against {fewer}, tokens a second"))
     return found
@@ -81,6 +82,28 @@ def r9(rounds: int) -> list[Row]:
     ours, theirs = Ours(stated), Plain(stated, tokens_per_pass=TOKENS_PER_PASS)
     pair, apart = in_turns(ours.step, theirs.step, rounds)
     return [row("R9", pair.ratio(), 0.95, 0.99, "our step (DeepSpeed, stage 0) against a plain torch loop", losses_apart=apart)]
+
+
+def r10(rounds: int) -> list[Row]:
+    with processes.both() as (ours, theirs):
+        mine, others = list[float](), list[float]()
+        taking_turns(lambda: mine.append(ours.step()), lambda: others.append(theirs.step()), rounds=rounds)
+    return [row("R10", Pair(mine[2:], others[2:]).ratio(), 0.97, 0.99, "in a Ray Train worker against a plain process")]
+
+
+def r11(rounds: int) -> list[Row]:
+    stated, mine, theirs, losses = sentences.pairs(rounds + 2), list[float](), list[float](), list[float]()
+    ours, clock = sentences.ours(stated), Clock()
+
+    def between() -> None:
+        theirs.append(clock.lap())
+        losses.append(ours.step())
+        mine.append(clock.lap())
+
+    others = list(sentences.train(stated, between=between))
+    apart = agreed(max(abs(a - b) for a, b in zip(losses, others, strict=True)))
+    what = "against sentence-transformers, pairs of a question and a passage"
+    return [row("R11", Pair(mine[2:], theirs[2:]).ratio(), 1.3, 2.5, what, losses_apart=apart)]
 
 
 def r15(rounds: int) -> list[Row]:
@@ -94,6 +117,17 @@ def r16(rounds: int) -> list[Row]:
     stated = work(WORKS["W1"], steps=rounds + 2, rows=2048)
     pair = taking_turns(Packed(stated).step, Torch(stated).step, rounds=rounds)
     return [row("R16", pair.ratio(), 30.0, 100.0, "rows read and packed against datasets' torch format, tokens a second")]
+
+
+def r17(rounds: int) -> list[Row]:
+    sides = Saving()
+    found = {aside: [sides.blocked(aside=aside) for _ in range(1)] for aside in (True, False)}
+    for _ in range(min(rounds, 5)):
+        for aside, seconds in found.items():
+            seconds.append(sides.blocked(aside=aside))
+    sides.close()
+    what = "time training waits for a checkpoint of 100M parameters, beside training against at once"
+    return [row("R17", Pair(found[True][1:], found[False][1:]).ratio(), 5.0, 20.0, what)]
 
 
 def in_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[Pair, float]:
@@ -110,6 +144,9 @@ CASES: dict[str, Callable[[int], list[Row]]] = {
     "R6": r6,
     "R7-R8": r7_r8,
     "R9": r9,
+    "R10": r10,
+    "R11": r11,
     "R15": r15,
     "R16": r16,
+    "R17": r17,
 }

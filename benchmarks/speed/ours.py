@@ -40,15 +40,16 @@ def adamw(groups: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=RATE, weight_decay=0.0, fused=True)
 
 
-class Ours:
+class Trained:
     """One step after another over a work's steps, round and round, through DeepSpeed's engine at stage 0."""
 
-    def __init__(self, work: Work, *, tokens_per_pass: int = TOKENS_PER_PASS) -> None:
-        net = model(list(work.tables))
+    def __init__(self, work: Work, module: Objective, *, tokens_per_pass: int = TOKENS_PER_PASS) -> None:
+        net = module.model
+        assert isinstance(net, MultiTask)
         self.work, self.tokens_per_pass = work, tokens_per_pass
         groups = parameter_groups(net, owner, net.trunk.embeddings, lr=RATE, head_lr=RATE)
         os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it; transformers' Trainer must not see it
-        self.engine = Engine(objective(net), net, groups, adamw, clip=CLIP)
+        self.engine = Engine(module, net, groups, adamw, clip=CLIP)
         del os.environ["LOCAL_RANK"]
         self.weighting = WEIGHTINGS.get("static")(tuple(work.tables), [1.0] * len(work.tables))
         self.done = 0
@@ -63,3 +64,10 @@ class Ours:
         """Packs and trains one step; the sum of the tasks' mean losses."""
         found = run_step(self.engine, self.packs(), self.weighting, seed=0)
         return float(found.losses[found.present].sum())
+
+
+class Ours(Trained):
+    """The small model over a work of classification tasks."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, objective(model(list(work.tables))))

@@ -53,11 +53,14 @@ def taking_turns(ours: Step, theirs: Step, *, rounds: int, warm: int = 2) -> Pai
     return Pair(found["ours"], found["theirs"])
 
 
-def row(number: str, measured: tuple[float, ...], must: float, stretch: float, what: str, **more: Any) -> dict[str, Any]:
-    """What is kept of a ratio (median, low, high). met: the median reaches the must."""
+def row(
+    number: str, measured: tuple[float, ...], must: float, stretch: float, what: str, *, at_most: bool = False, **more: Any
+) -> dict[str, Any]:
+    """What is kept of a ratio (median, low, high). met: the median reaches the must, or with `at_most` does not pass it."""
     got, low, high = (round(value, 4) for value in measured)
-    stated = {"id": number, "measure": what, "must": must, "stretch": stretch}
-    return {**stated, "got": got, "interval": [low, high], "met": got >= must, **more}
+    met = got <= must if at_most else got >= must
+    stated = {"id": number, "measure": what, "must": must, "stretch": stretch, **({"at_most": True} if at_most else {})}
+    return {**stated, "got": got, "interval": [low, high], "met": met, **more}
 
 
 def agreed(apart: float) -> float:

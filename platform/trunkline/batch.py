@@ -50,8 +50,9 @@ class Known:
 class TaskSlice:
     """What one task owns of a pack.
 
-    rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N]. targets: tensors the head and loss read; a
-    tensor named `positions` indexes tokens RELATIVE to this slice; one named `row_weight` holds a factor of each target's loss.
+    rows, tokens: contiguous slices of the pack's trunk rows [R] and tokens [N]; the slices tile it, several tasks may have one.
+    targets: tensors the head and loss read; a tensor named `positions` indexes tokens RELATIVE to this slice; one named
+    `row_weight` holds a factor of each target's loss.
     counts: targets of each drawn row. row_ids: index of each drawn row in its split. dummy: the task has no row in this pack;
     its head runs on the dummy row all the same (every rank calls every head) and the result is dropped by selection.
     places: of each drawn row among its task's rows of the step, in the order drawn; None outside of training. known: set if the
@@ -128,11 +129,17 @@ class Batch:
         row_of_token = torch.repeat_interleave(torch.arange(lengths.shape[0], device=lengths.device), lengths, output_size=size)
         return RowIndex(starts, lengths, row_of_token, part.targets.get("positions"), part.targets)
 
-    def states(self, task: str, hidden: Tensor) -> Tensor:
-        """What the task's head reads of the trunk's states. hidden [N, D] -> [n, D]."""
-        part = self.tasks[task]
-        own = hidden[part.tokens]
-        return own if part.picked is None else own[part.picked.tokens]
+    def states(self, hidden: Tensor) -> dict[str, Tensor]:
+        """What each task's head reads of the trunk's states. hidden [N, D] -> [n, D] each.
+
+        Cut up once: the gradients of the slices are then laid end to end, where one slice after the other would clear and
+        add up a whole [N, D] for every task.
+        """
+        spans = sorted({(part.tokens.start, part.tokens.stop) for part in self.tasks.values()})
+        pieces = dict(zip(spans, hidden.split([stop - start for start, stop in spans]), strict=True))
+        own = {task: pieces[part.tokens.start, part.tokens.stop] for task, part in self.tasks.items()}
+        picked = {task: part.picked for task, part in self.tasks.items() if part.picked is not None}
+        return own | {task: own[task][which.tokens] for task, which in picked.items()}
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device` (asynchronously from pinned memory)."""

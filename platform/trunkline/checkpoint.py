@@ -230,10 +230,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def newest(root: Path) -> tuple[Restored | None, list[PassedOver]]:
-    """The newest checkpoint that verifies, and those passed over on the way to it with the reason."""
+def newest(root: Path, last: int | None = None) -> tuple[Restored | None, list[PassedOver]]:
+    """The newest checkpoint, of step `last` at most, that verifies, and those passed over on the way to it with the reason."""
     passed: list[PassedOver] = []
-    for path in committed(root):
+    for path in (path for path in committed(root) if last is None or path.name <= name_of(last)):
         try:
             return load(path), passed
         except IntegrityError as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+
+import torch
 
 import laws
 from trunkline.data.packing import evaluation_packs, pack
@@ -31,6 +34,38 @@ def test_a_row_reaches_its_head_with_its_own_tokens_and_targets() -> None:
     tags = batch.tasks["tags"]
     at_positions = batch.tokens[tags.tokens][tags.targets["positions"]]
     assert (at_positions % 4).tolist() == tags.targets["labels"].tolist()
+
+
+def test_dummy_rows_that_the_trunk_reads_alike_lie_in_a_pack_once() -> None:
+    made = laws.tables()
+    batch = pack([unit for unit in laws.stream().next_step(1) if unit.task == "score"], made, seed=0)
+    alike = [batch.tasks[task] for task in ("topic", "tags", "words")]
+    assert all(part.dummy for part in alike) and len({(part.tokens.start, part.tokens.stop) for part in alike}) == 1
+    assert batch.tokens[alike[0].tokens].tolist() == made["tags"].dummy.tokens.values.tolist()
+    assert batch.num_tokens == sum(len(batch.tokens[batch.tasks[task].tokens]) for task in ("topic", "score", "rank"))
+    assert alike[1].targets["labels"].tolist() == made["tags"].dummy.targets["labels"].values.tolist()
+
+
+def test_a_dummy_row_that_the_trunk_reads_otherwise_has_a_place_of_its_own() -> None:
+    """The same tokens: `rank`'s are two texts, and the second one's are read back only."""
+    made = laws.tables()
+    made["tags"] = dataclasses.replace(made["tags"], sight=(-1,))
+    places = [part.tokens.start for part in pack([], made, seed=0).tasks.values()]
+    assert dict(zip(laws.TASKS, places, strict=True))["topic"] == places[laws.TASKS.index("score")]
+    assert len({places[laws.TASKS.index(task)] for task in ("topic", "tags", "rank")}) == 3
+
+
+def test_the_states_of_the_tasks_are_their_slices_and_so_are_their_gradients() -> None:
+    batch = pack([unit for unit in laws.stream().next_step(1) if unit.task != "words"], laws.tables(), seed=0)
+    hidden = torch.randn(batch.num_tokens, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found = batch.states(hidden)
+    assert all(torch.equal(found[task], hidden[part.tokens]) for task, part in batch.tasks.items())
+    slopes = {task: torch.randn_like(found[task]) for task in ("topic", "rank")}
+    (gradient,) = torch.autograd.grad(sum((found[task] * slope).sum() for task, slope in slopes.items()), hidden)
+    expected = torch.zeros_like(hidden)
+    for task, slope in slopes.items():
+        expected[batch.tasks[task].tokens] += slope
+    assert torch.equal(gradient, expected)
 
 
 def test_evaluation_packs_hold_every_row_once_and_are_as_many_on_every_rank() -> None:

@@ -123,7 +123,7 @@ def five_bad_steps(lab: Lab) -> Found:
 
 def flipped_weight(lab: Lab) -> Found:
     def flip(worker: Any) -> None:
-        value = next(iter(worker.engine.parameters.values())).data.view(torch.int32).flatten()
+        value = next(iter(worker.held.engine.parameters.values())).data.view(torch.int32).flatten()
         value[3] ^= 1
 
     run = lab.prepared("train.steps=60")

@@ -62,6 +62,20 @@ def test_sights_mixed_in_a_pack_give_outputs_and_gradients_of_each_row_alone(arc
     assert all(torch.allclose(grads[name], other_grads[name], atol=CLOSE * largest) for name in grads)
 
 
+@pytest.mark.parametrize(("length", "sight", "in_place"), [(5, 0, True), (5, -1, True), (5, 1, False), (None, 0, False)])
+def test_rows_of_one_length_are_attended_to_where_they_lie(length: int | None, sight: int, in_place: bool) -> None:
+    """Those read from their end, and those of several lengths, are laid out first."""
+    given = [text for text in texts() if length is None or len(text) >= length]
+    batch = batch_of([text[:length] for text in given], (sight,) * len(given))
+    assert (attention.Plan.of(batch.row_starts, batch.row_lengths, batch.sight).gather is None) is in_place
+    model = trunk()
+    hidden, grads = gradient(model, [batch])
+    other, other_grads = gradient(model, [batch_of([text[:length]], (sight,)) for text in given])
+    assert torch.allclose(hidden, other, atol=CLOSE)
+    largest = max(float(g.abs().max()) for g in grads.values())
+    assert all(torch.allclose(grads[name], other_grads[name], atol=CLOSE * largest) for name in grads)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "electra", "albert"])
 @pytest.mark.parametrize("sight", [0, -1, 1])
 def test_a_row_is_read_as_transformers_reads_it_under_a_mask_of_that_direction(architecture: str, sight: int) -> None:

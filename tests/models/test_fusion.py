@@ -75,6 +75,21 @@ def test_a_task_that_mixes_leaves_those_it_mixes_as_they_are() -> None:
     assert not torch.equal(net(batch)["rank"], again["rank"])
 
 
+def test_tasks_without_a_row_change_the_one_span_they_share_and_no_other() -> None:
+    net = laws.model()
+    torch.manual_seed(4)
+    adapters = Adapters(net.trunk.adaptable, {"score": LoRA(2, 4.0), "tags": LoRA(3)})
+    for parameter in adapters.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    changed = MultiTask(net.trunk, {task: net.head(task) for task in laws.TASKS}, adapters).eval()
+    batch = laws.pack([unit for unit in laws.stream().next_step(1) if unit.task == "topic"], laws.tables(), seed=0)
+    assert batch.tasks["score"].tokens == batch.tasks["tags"].tokens
+    before, after = laws.model().eval()(batch), changed(batch)
+    assert {task for task in laws.TASKS if not torch.equal(before[task], after[task])} == {"score", "tags", "words"}
+    (after["topic"].sum() + sum(after[task].flatten()[:0].sum() for task in laws.TASKS)).backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in adapters.parameters())
+
+
 def test_what_is_saved_of_a_mix_opens_again() -> None:
     net, other = fused(), fused()
     assert net.adapters is not None and other.adapters is not None

@@ -36,10 +36,14 @@ def test_a_step_has_the_operators_reads_copies_and_padding_it_had(fresh: Ranks, 
 
 
 @pytest.mark.parametrize(
-    ("fault", "what", "more"),
-    [("a read a task", "host reads", len(counted.laws.TASKS)), ("rows of any length in one call", "tokens of padding", 1)],
+    ("fault", "name", "what", "more"),
+    [
+        ("a read a task", "one micro-batch", "host reads", len(counted.laws.TASKS)),
+        ("rows of any length in one call", "one micro-batch", "tokens of padding", 1),
+        ("a place for each dummy row", "twenty tasks", "tokens read", 100),
+        ("a slice for each head", "twenty tasks", "copied bytes", 10_000),
+    ],
 )
-def test_a_slow_down_shows(fresh: Ranks, fault: str, what: str, more: int) -> None:
-    name = "one micro-batch"
+def test_a_slow_down_shows(fresh: Ranks, fault: str, name: str, what: str, more: int) -> None:
     found, _ = fresh(counted.step, **counted.CASES[name], fault=fault)
     assert found[what] >= STORED["steps"][name][what] + more

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from report_runs import HOSTILE, run
 from trunkline.cli.app import main
 from trunkline.report.facts import Facts, verdict
 from trunkline.report.page import render
 from trunkline.report.series import Curve, read_series
 from trunkline.report.svg import heat, lines
 
-HOSTILE = "<script>alert(1)</script>\" onload='x' & {{ 7 * 7 }}"
 VOID = {"meta", "br", "link", "img"}
 
 
@@ -48,40 +48,6 @@ def parsed(page: str) -> Wellformed:
     found.feed(page)
     assert found.open == []
     return found
-
-
-def run(folder: Path, tasks: list[str], steps: int = 40, finished: bool = True) -> Path:
-    """A run folder as training leaves it."""
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"started": "2026-01-01"}))
-    with (folder / "metrics.jsonl").open("w") as file:
-        for step in range(1, steps + 1):
-            record = {"step": step, "time": float(step), "system/tokens_per_s": 900.0 + step, "train/lr": 1e-3}
-            for number, task in enumerate(tasks):
-                record |= {f"train/{task}/loss": math.exp(-step / 20) + number, f"weight/{task}": 1.0 + number}
-                record |= {f"drawn/rows/{task}": 1 / len(tasks) + 0.01 * (step % 3), f"drawn/planned/{task}": 1 / len(tasks)}
-                record |= {f"eval/{task}/accuracy": step / steps / 2} if step % 10 == 0 else {}
-            if len(tasks) > 1:
-                record[f"grad/cosine/{tasks[0]}/{tasks[1]}"] = -0.2
-            file.write(json.dumps(record) + "\n")
-    events = [{"time": 0.0, "event": "training", "resumed": False, "steps": steps}, {"time": 30.0, "event": "checkpoint"}]
-    events += [{"time": 100.0, "event": "training", "resumed": True, "steps": steps}, {"time": 190.0, "event": "checkpoint"}]
-    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    if finished:
-        rows = [
-            {
-                "task": task,
-                "kind": "classification",
-                "rows": 9,
-                "metric": "accuracy",
-                "baseline": 0.4,
-                "value": 0.5 - 0.2 * (n == 1),
-            }
-            for n, task in enumerate(tasks)
-        ]
-        rows = [{**row, "learned": row["value"] > row["baseline"], "metrics": {}} for row in rows]
-        (folder / "result.json").write_text(json.dumps({"tasks": rows, "delta_m": {"percent": 1.2, "low": 0.1, "high": 2.3}}))
-    return folder
 
 
 def test_the_page_tells_the_verdict_the_curves_and_the_conflicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

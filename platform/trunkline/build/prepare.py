@@ -209,10 +209,10 @@ def _try_losses(
 ) -> None:
     """Every head and loss once on its dummy row. Raises ConfigError where they do not fit each other."""
     batch = _dummies(losses, encodings)
-    hidden = torch.zeros(batch.num_tokens, model.trunk.width)
+    states = batch.states(torch.zeros(batch.num_tokens, model.trunk.width))
     for name, loss in losses.items():
         part = batch.tasks[name]
-        outputs = model.head(name)(batch.states(name, hidden), batch.index(name))
+        outputs = model.head(name)(states[name], batch.index(name))
         with placed(cards[name], "loss"):
             loss(outputs, {**part.targets, TEACHER: outputs.detach()})  # a dummy has no teacher
 

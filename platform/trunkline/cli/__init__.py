@@ -18,6 +18,7 @@ COMMANDS = {
     "mix": "mixing",
     "predict": "predict",
     "embed": "predict",
+    "serve": "serve",
     "report": "report",
     "extend": "extend",
     "refresh": "extend",

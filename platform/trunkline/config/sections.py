@@ -86,6 +86,9 @@ class Train(Strict):
     max_bad_steps: Count = Field(
         default=10, description="steps in a row whose loss or gradient is not finite, each left out, after which the run ends"
     )
+    rollbacks: int = Field(
+        default=0, ge=0, le=LARGEST, description="times the run goes on from before such steps, past their rows, before it ends"
+    )
     spike_sigma: float | None = Field(
         default=None,
         gt=0,

@@ -11,7 +11,7 @@ import torch
 
 from trunkline.batch import Batch
 from trunkline.data.keys import row_keys
-from trunkline.data.packing import Table, collated, pack, riding, tensors
+from trunkline.data.packing import Table, collated, packs, riding, tensors
 from trunkline.data.units import Unit, Units, starts_of
 
 
@@ -57,26 +57,36 @@ def deal(sizes: Sequence[int], world: int, capacity: int) -> list[list[list[int]
     alike. Source: Graham's longest-processing-time rule (SIAM J. Appl. Math. 17, 1969). A unit above `capacity` is a bug of
     the caller (the stream refuses it).
     """
-    assert max(sizes, default=0) <= capacity, f"a unit of {max(sizes)} tokens passes {capacity}"
-    order = np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist()
-    k = max(1, -(-sum(sizes) // (capacity * world)))
+    weights = np.asarray(sizes, np.int64)
+    assert weights.max(initial=0) <= capacity, f"a unit of {weights.max()} tokens passes {capacity}"
+    order = np.argsort(-weights, kind="stable")
+    k = max(1, -(-int(weights.sum()) // (capacity * world)))
     while True:
-        bins = _fill(order, sizes, world * k, capacity)
-        if bins is not None:
-            return [[sorted(bins[micro * world + rank]) for micro in range(k)] for rank in range(world)]
+        places = _fill(weights[order], world * k, capacity)
+        if places is not None:
+            bins = _bins(order, np.array(places, np.int64), world * k)
+            return [[bins[micro * world + rank] for micro in range(k)] for rank in range(world)]
         k += 1
 
 
-def _fill(order: Sequence[int], sizes: Sequence[int], count: int, capacity: int) -> list[list[int]] | None:
-    heap = [(0, place) for place in range(count)]
-    bins: list[list[int]] = [[] for _ in range(count)]
-    for unit in order:
-        load, place = heap[0]
-        if load + sizes[unit] > capacity:
+def _fill(sizes: np.ndarray, count: int, capacity: int) -> list[int] | None:
+    """For each unit, largest first, the emptiest of `count` bins, of several the first; None if one would pass `capacity`."""
+    heap, full, places = list(range(count)), (capacity + 1) * count, list[int]()
+    for size in (sizes * count).tolist():  # a bin's load and number are one integer, so that the heap compares no tuples
+        filled = heap[0] + size
+        if filled >= full:
             return None
-        heapq.heapreplace(heap, (load + sizes[unit], place))
-        bins[place].append(unit)
-    return bins
+        heapq.heapreplace(heap, filled)
+        places.append(filled % count)
+    return places
+
+
+def _bins(units: np.ndarray, places: np.ndarray, count: int) -> list[list[int]]:
+    """The units of each bin, in their own order."""
+    bin_of_unit = np.empty_like(places)
+    bin_of_unit[units] = places
+    ends = np.cumsum(np.bincount(places, minlength=count))[:-1]
+    return [own.tolist() for own in np.split(np.argsort(bin_of_unit, kind="stable"), ends)]
 
 
 def build_step(
@@ -99,7 +109,7 @@ def build_step(
                 rows[name] = chosen.tolist()
     parts = _parts(drawn, tables)
     dealt = deal(parts.tokens.tolist(), world, tokens_per_pass)[rank]
-    batches = [pack(parts.take(np.array(micro, np.int64)), tables, seed=seed) for micro in dealt]
+    batches = packs(parts, dealt, tables, seed=seed)
     divided = {name: _whole(name, tables[name], drawn, seed) for name in rows if tables[name].divisible}
     return Step(step, batches, counts, int(drawn.tokens.sum()), rows, len(drawn.rows), divided)
 

@@ -5,7 +5,9 @@ The streams below are part of what a run means: changing a constant changes whic
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -33,11 +35,23 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 def row_keys(seed: int, task: str, row_ids: np.ndarray, passes: np.ndarray | int) -> np.ndarray:
     """One uint64 per row. passes: how often the task's rows were gone through before, one number or one per row."""
-    digest = hashlib.blake2b(f"{seed}\0{task}".encode(), digest_size=8).digest()
-    base = np.uint64(int.from_bytes(digest, "little"))
-    rows = np.asarray(row_ids).astype(np.uint64)
-    turns = np.broadcast_to(np.asarray(passes), rows.shape).astype(np.uint64)
-    return splitmix64(splitmix64(rows ^ base) ^ splitmix64(turns))
+    rows = np.asarray(row_ids)
+    return keyed_rows(key_bases(seed, [task]), rows, np.broadcast_to(np.asarray(passes), rows.shape))
+
+
+def keyed_rows(bases: np.ndarray, row_ids: np.ndarray, passes: np.ndarray) -> np.ndarray:
+    """`row_keys` of rows of several tasks, each beside the base of its task."""
+    return splitmix64(splitmix64(row_ids.astype(np.uint64) ^ bases) ^ splitmix64(passes.astype(np.uint64)))
+
+
+def key_bases(seed: int, tasks: Iterable[str]) -> np.ndarray:
+    """One uint64 for each task."""
+    return np.array([_base(seed, task) for task in tasks], np.uint64)
+
+
+@functools.lru_cache(maxsize=4096)
+def _base(seed: int, task: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{task}".encode(), digest_size=8).digest(), "little")
 
 
 def token_chances(keys: np.ndarray, lengths: np.ndarray) -> np.ndarray:

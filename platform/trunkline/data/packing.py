@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import torch
 
 from trunkline.batch import ROW_WEIGHT, Batch, Picked, TaskSlice
 from trunkline.data.encoding.base import Encoding
-from trunkline.data.keys import row_keys, token_chances
+from trunkline.data.keys import key_bases, keyed_rows, row_keys, token_chances
 from trunkline.data.rows import Ragged, Rows
 from trunkline.data.units import Unit, Units
 
@@ -45,6 +46,14 @@ class Table:
         """The numbers of the rows that have something to learn: all of them, unless tasks share rows."""
         return np.flatnonzero(self.rows.counts)
 
+    @functools.cached_property
+    def filler(self) -> Filler:
+        """The dummy row as a pack holds it."""
+        keys = np.zeros(1, np.uint64)
+        tokens, targets = collated("a dummy row", self, self.dummy, keys)
+        read = (tokens, self.dummy.lengths.values, self.dummy.seconds.values, self.sight)
+        return Filler(tokens, keys, tensors(targets), tuple(tuple(np.asarray(part).tolist()) for part in read))
+
     def own(self, row_ids: np.ndarray) -> np.ndarray:
         """Places in `row_ids` of the rows that are the task's."""
         return np.flatnonzero((self.rows.counts if self.asked is None else self.asked)[row_ids])
@@ -52,6 +61,16 @@ class Table:
     def labelled(self) -> Rows:
         """The rows that have something to learn."""
         return self.rows if len(self.learned) == len(self.rows) else self.rows.take(self.learned)
+
+
+@dataclass(frozen=True)
+class Filler:
+    """What a pack holds of a task without a row: tokens, the row's key [1], targets. read: all that the trunk sees of it."""
+
+    tokens: np.ndarray
+    keys: np.ndarray
+    targets: Mapping[str, torch.Tensor]
+    read: tuple[tuple[int, ...], ...]
 
 
 def riding(tables: Mapping[str, Table]) -> dict[str, list[str]]:
@@ -67,17 +86,34 @@ def pack(units: Iterable[Unit], tables: Mapping[str, Table], *, seed: int) -> Ba
 
     Tasks that share rows have the same slice, and each picks of it the rows it has a label for.
     """
-    builder, drawn = _Builder(chances=True), Units.of(units)
-    for host, members in riding(tables).items():
-        mine = drawn.of_task(host)
-        if len(mine):
-            row_ids = drawn.rows[mine]
-            keys = {name: row_keys(seed, name, row_ids, drawn.passes[mine]) for name in members}
-            builder.share({name: tables[name] for name in members}, row_ids, keys, drawn.row_places[mine])
-        else:
-            for name in members:
-                builder.dummy(name, tables[name])
-    return builder.batch(tables)
+    drawn = Units.of(units)
+    return packs(drawn, [np.arange(len(drawn))], tables, seed=seed)[0]
+
+
+def packs(units: Units, dealt: Sequence[Sequence[int] | np.ndarray], tables: Mapping[str, Table], *, seed: int) -> list[Batch]:
+    """A pack of each list of units. What is gathered and worked out row by row is so once for all of them."""
+    drawn = units.take(np.concatenate([np.asarray(own, np.int64) for own in dealt]))
+    pack_of_row = np.repeat(np.repeat(np.arange(len(dealt)), [len(own) for own in dealt]), drawn.lengths)
+    keys = keyed_rows(key_bases(seed, drawn.names)[drawn.owners], drawn.rows, drawn.passes)
+    builders = [_Builder(chances=True) for _ in dealt]
+    for host, names in riding(tables).items():
+        members, mine = {name: tables[name] for name in names}, drawn.of_task(host)
+        if not len(mine):
+            for builder in builders:
+                builder.absent(members)
+            continue
+        rows, row_ids, places = tables[host].rows.take(drawn.rows[mine]), drawn.rows[mine], drawn.row_places[mine]
+        own_keys = {name: row_keys(seed, name, row_ids, drawn.passes[mine]) for name in names if name != host}
+        own_keys[host] = keys[mine]
+        ends = np.searchsorted(pack_of_row[mine], np.arange(len(dealt) + 1)).tolist()
+        for builder, (first, last) in zip(builders, itertools.pairwise(ends), strict=True):
+            own = slice(first, last)
+            if first == last:
+                builder.absent(members)
+            else:
+                cut = {name: value[own] for name, value in own_keys.items()}
+                builder.share(members, row_ids[own], cut, places[own], rows.cut(first, last))
+    return [builder.batch(tables) for builder in builders]
 
 
 def evaluation_packs(
@@ -97,8 +133,7 @@ def evaluation_packs(
             ids = chosen[packs[first + rank]]
             builder.share(tables, ids, {name: evaluation_keys(name, ids) for name in tables})
         else:
-            for name, own in tables.items():
-                builder.dummy(name, own)
+            builder.absent(tables)
         yield builder.batch(tables)
 
 
@@ -149,10 +184,13 @@ def evaluation_keys(name: str, row_ids: np.ndarray) -> np.ndarray:
 
 
 class _Builder:
-    """Lays task slices end to end."""
+    """Lays task slices end to end. chances: whether tokens have one, see `Batch`."""
 
     def __init__(self, *, chances: bool = False) -> None:
-        self.chances = [np.zeros(0, np.float32)] if chances else None
+        self.chances = chances
+        self.fillers: dict[tuple[tuple[int, ...], ...], tuple[slice, slice]] = {}
+        self.keys: list[np.ndarray] = []
+        self.sizes: list[np.ndarray] = []
         self.tokens: list[np.ndarray] = []
         self.lengths: list[np.ndarray] = []
         self.seconds: list[np.ndarray] = []
@@ -160,21 +198,42 @@ class _Builder:
         self.tasks: dict[str, TaskSlice] = {}
         self.num_tokens = self.num_rows = 0
 
+    def absent(self, tables: Mapping[str, Table]) -> None:
+        """None of the tasks has a row here."""
+        for name, table in tables.items():
+            self.dummy(name, table)
+
     def dummy(self, name: str, table: Table) -> None:
-        """The task has no row here."""
-        tokens, targets = collated(name, table, table.dummy, np.zeros(1, np.uint64))
-        place = self._lay(name, table, table.dummy, tokens, np.zeros(1, np.uint64))
-        self.tasks[name] = TaskSlice(*place, tensors(targets), table.dummy.counts, np.zeros(1, np.int64), dummy=True)
+        """The task has no row here. What the trunk reads alike of several such tasks lies in the pack once."""
+        filler = table.filler
+        if filler.read not in self.fillers:
+            self.fillers[filler.read] = self._lay(name, table, table.dummy, filler.tokens, filler.keys)
+        place = self.fillers[filler.read]
+        self.tasks[name] = TaskSlice(*place, filler.targets, table.dummy.counts, np.zeros(1, np.int64), dummy=True)
 
     def share(
-        self, tables: Mapping[str, Table], row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None = None
+        self,
+        tables: Mapping[str, Table],
+        row_ids: np.ndarray,
+        keys: Mapping[str, np.ndarray],
+        places: np.ndarray | None = None,
+        rows: Rows | None = None,
     ) -> None:
-        """The same rows of one task, or of several that share them. keys: of every row, for each task."""
-        if len(tables) == 1:
-            self._alone(*next(iter(tables.items())), row_ids, keys, places)
+        """The same rows of one task, or of several that share them. keys: of every row, for each task. rows: the host's, if they
+        were gathered before."""
+        host = next((name for name, table in tables.items() if table.host is None), next(iter(tables)))
+        rows = tables[host].rows.take(row_ids) if rows is None else rows
+        if len(tables) > 1:
+            self._pick(host, tables, rows, row_ids, keys)
             return
-        host = next(name for name, table in tables.items() if table.host is None)
-        first = tables[host].rows.take(row_ids)
+        tokens, targets = collated(host, tables[host], rows, keys[host])
+        place = self._lay(host, tables[host], rows, tokens, keys[host])
+        self.tasks[host] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
+
+    def _pick(
+        self, host: str, tables: Mapping[str, Table], first: Rows, row_ids: np.ndarray, keys: Mapping[str, np.ndarray]
+    ) -> None:
+        """Several tasks, each its own of the rows."""
         place = self._lay(host, tables[host], first, first.tokens.values, keys[host])
         for name, table in tables.items():
             own = table.own(row_ids)
@@ -188,18 +247,10 @@ class _Builder:
             assert np.array_equal(tokens, wanted), f"{name}: other tokens than the rows it shares"
             self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids[own], picked=picked)
 
-    def _alone(
-        self, name: str, table: Table, row_ids: np.ndarray, keys: Mapping[str, np.ndarray], places: np.ndarray | None
-    ) -> None:
-        rows = table.rows.take(row_ids)
-        tokens, targets = collated(name, table, rows, keys[name])
-        place = self._lay(name, table, rows, tokens, keys[name])
-        self.tasks[name] = TaskSlice(*place, tensors(targets), rows.counts, row_ids, places=places)
-
     def _lay(self, name: str, table: Table, rows: Rows, tokens: np.ndarray, keys: np.ndarray) -> tuple[slice, slice]:
         """Where the trunk rows and tokens lie."""
-        if self.chances is not None:
-            self.chances.append(token_chances(keys, rows.tokens.lengths))
+        self.keys.append(keys)
+        self.sizes.append(rows.tokens.lengths)
         self.tokens.append(tokens)
         self.lengths.append(rows.lengths.values)
         self.seconds.append(rows.seconds.values)
@@ -225,7 +276,7 @@ class _Builder:
             lengths,
             {name: self.tasks[name] for name in order},
             sight if sight.any() else None,
-            None if self.chances is None else np.concatenate(self.chances),
+            token_chances(np.concatenate(self.keys), np.concatenate(self.sizes)) if self.chances else None,
         )
 
 

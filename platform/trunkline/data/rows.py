@@ -45,6 +45,11 @@ class Ragged:
         first = self.starts[rows]
         return self._gather(first, self.starts[rows + 1] - first)
 
+    def cut(self, first: int, last: int) -> Ragged:
+        """Rows `first` to before `last`, without a copy of the values."""
+        starts = self.starts[first : last + 1]
+        return Ragged(self.values[starts[0] : starts[-1]], starts - starts[0])
+
     def keep(self, lengths: np.ndarray, *, end: bool = False) -> Ragged:
         """The first (or, with `end`, the last) `lengths` values of each row."""
         return self._gather(self.starts[1:] - lengths if end else self.starts[:-1], lengths)
@@ -93,6 +98,16 @@ class Rows:
     def take(self, rows: np.ndarray) -> Rows:
         targets = {name: value.take(rows) if isinstance(value, Ragged) else value[rows] for name, value in self.targets.items()}
         return Rows(self.tokens.take(rows), self.lengths.take(rows), self.seconds.take(rows), self.counts[rows], targets)
+
+    def cut(self, first: int, last: int) -> Rows:
+        """Rows `first` to before `last`, without a copy of the values."""
+
+        def part(value: Target) -> Target:
+            return value.cut(first, last) if isinstance(value, Ragged) else value[first:last]
+
+        tokens, lengths, seconds = (whole.cut(first, last) for whole in (self.tokens, self.lengths, self.seconds))
+        targets = {name: part(value) for name, value in self.targets.items()}
+        return Rows(tokens, lengths, seconds, self.counts[first:last], targets)
 
 
 def join(parts: Sequence[Rows]) -> Rows:

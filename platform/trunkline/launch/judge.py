@@ -74,12 +74,12 @@ class Judge:
             self.whole |= self.measure(judged, model, device, None)
             self.baselines[judged.name] = self._baseline(judged, None)
 
-    def evaluate(self, step: int, device: torch.device) -> Mapping[str, float]:
+    def evaluate(self, step: int, model: MultiTask, device: torch.device) -> Mapping[str, float]:
         """Collective. `eval/<task>/<metric>`, and `eval/skill`: the mean share of the way from baseline to perfect."""
         figures: dict[str, float] = {}
         verdicts: dict[str, Verdict] = {}
         for judged in self.built.judged:
-            figures |= self.measure(judged, self.built.model, device, self.limit)
+            figures |= self.measure(judged, model, device, self.limit)
             headline = next(iter(judged.metrics))
             value = figures[f"eval/{judged.name}/{headline}"]
             gained = skill(value, self.baselines[judged.name][headline], self.built.perfect[judged.name])

@@ -15,14 +15,14 @@ import torch
 from trunkline import checkpoint, durable
 from trunkline.batch import Monitor
 from trunkline.build.assemble import assemble
-from trunkline.build.finetune import make_freezing
 from trunkline.build.memory import refused
-from trunkline.build.optimization import make_groups, make_schedule
+from trunkline.build.optimization import make_schedule
 from trunkline.data.dealing import Step
 from trunkline.errors import Diverged, OutOfMemory
+from trunkline.launch.held import Entries, Held
 from trunkline.launch.judge import Judge
 from trunkline.launch.outcome import spent, write_step, written
-from trunkline.launch.restored import by_name, check_any, check_fit, keep_rows, lost_bests
+from trunkline.launch.restored import by_name, check_any, keep_rows, lost_bests
 from trunkline.launch.runs import RunFolder
 from trunkline.launch.saving import Saver, gather
 from trunkline.launch.tracked import tracked
@@ -30,14 +30,10 @@ from trunkline.launch.watchdog import Watchdog
 from trunkline.monitor.group import Group
 from trunkline.monitor.jsonl import Jsonl
 from trunkline.monitor.ray_metrics import ray_metrics
-from trunkline.training.average import Average
 from trunkline.training.engine import Engine
-from trunkline.training.freezing import Freezing
 from trunkline.training.interference import Interference
 from trunkline.training.loop import Plan, Progress, train
 from trunkline.training.spikes import Spikes
-
-Entries = dict[str, dict[str, torch.Tensor]]
 
 
 def work(config: Mapping[str, Any], asked: Callable[[], bool]) -> None:
@@ -84,13 +80,9 @@ class Worker:
         restored, passed = checkpoint.newest(self.folder.checkpoints)
         check_any(restored, passed)
         entries = by_name(restored.tensors) if restored else {}
-        self.freezing = make_freezing(self.recipe, self.built.model)
-        step = restored.step if restored else 0
-        self.engine = self._engine(entries, self.freezing.at(min(step + 1, self.recipe.train.steps)))
-        decay = self.recipe.train.ema
-        self.average = None if decay is None else Average(self.engine, decay)
+        self.held = Held(self.built, entries, restored.step if restored else 0)
         lost = gather(lost_bests(self.folder.checkpoints, restored) if self.rank == 0 else {})[0]
-        progress = self._restore(restored, entries, lost)
+        progress = self._restore(restored, lost)
         self.monitor = self._monitor(progress.step)
         if self.rank == 0:
             checkpoint.tidy(self.folder.checkpoints)
@@ -100,8 +92,8 @@ class Worker:
             self.monitor.event("best_checkpoint_lost", path=name, reason=reason)
         facts = {"step": progress.step, "steps": self.recipe.train.steps, "workers": self.world, "pid": os.getpid()}
         self.monitor.event("training", resumed=progress.step > 0, **facts)
-        if self.engine.frozen:
-            self.monitor.event("trained", step=progress.step + 1, **_counted(self.engine))
+        if self.held.engine.frozen:
+            self.monitor.event("trained", step=progress.step + 1, **self.held.counted())
         try:
             with self.watchdog.watching():
                 self._train(progress)
@@ -143,59 +135,54 @@ class Worker:
             save=self._save,
             record=self._record,
             asked=self.asked,
-            average=self.average,
+            average=self.held.average,
             passes=self.built.passes,
             enough=self.judge.enough,
             better=self.judge.better,
+            back=self._back,
         )
 
     def _evaluate(self, step: int) -> Mapping[str, float]:
         """Of the moving average where there is one, for it is what is written in the end."""
         self._settle()
         self.watchdog.alive(f"evaluation after step {step}")
-        with self.average.in_place() if self.average else contextlib.nullcontext():
-            return self.judge.evaluate(step, self.engine.device)
-
-    def _engine(self, entries: Entries, frozen: frozenset[str]) -> Engine:
-        """Parameters go into the model before the engine takes hold of it, moments after."""
-        model = self.built.model
-        if entries:
-            check_fit(entries, model)
-            buffers = {name: value for name, value in model.state_dict().items() if name not in dict(model.named_parameters())}
-            model.load_state_dict({**buffers, **{name: entry["param"] for name, entry in entries.items()}}, strict=True)
-        Freezing.hold(model, frozen)
-        engine = Engine(
-            self.built.objective,
-            model,
-            make_groups(self.recipe, model, entries),
-            self.built.make_optimizer,
-            zero_stage=self.recipe.engine.zero_stage,
-            clip=self.recipe.train.clip,
-        )
-        if entries:
-            engine.load_moments(entries)
-        return engine
+        with self.held.written():
+            return self.judge.evaluate(step, self.held.built.model, self.held.engine.device)
 
     def _engine_at(self, step: int) -> Engine:
         """The engine of this step. Where what is trained changes, a new one from the old one's state, bit for bit. Collective."""
-        frozen = self.freezing.at(step)
-        if frozen != frozenset(self.engine.frozen):
+        if self.held.changes(step):
             self._settle()  # it may be writing what was frozen, of which there is no copy
-            state = self._state(lambda _: True)
-            self.engine.close()
-            self.built = self.judge.built = self.built.fresh()
-            self.engine = self._engine(state, frozen)
-            if self.average is not None:
-                self.average.move(self.engine, {name: entry["ema"] for name, entry in state.items() if "ema" in entry})
-            self.monitor.event("trained", step=step, **_counted(self.engine))
-        return self.engine
+            self.held.renew(self.held.state(), step)
+            self.monitor.event("trained", step=step, **self.held.counted())
+        return self.held.engine
 
-    def _restore(self, restored: checkpoint.Restored | None, entries: Entries, lost: Collection[str]) -> Progress:
+    def _back(self, progress: Progress) -> bool:
+        """Puts what is trained back to the newest checkpoint from before the bad steps; the rows go on where they are.
+
+        Collective. False where the recipe has it no more often, or there is no such checkpoint. Source: Chowdhery et al.,
+        "PaLM", JMLR 2023, section 5.1.
+        """
+        if progress.rollbacks >= self.recipe.train.rollbacks:
+            return False
+        self._settle()
+        before = progress.step - progress.skipped.in_a_row
+        found = checkpoint.newest(self.folder.checkpoints, before)[0] if self.rank == 0 else None
+        step = gather(found.step if found else 0)[0]
+        if not step:
+            return False
+        restored = checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step))
+        self.held.renew(by_name(restored.tensors), progress.step)
+        self.built.weighting.load_state(restored.state["weighting"])
+        progress.spikes.load_state(restored.state["spikes"])
+        progress.rollbacks, progress.skipped.in_a_row = progress.rollbacks + 1, 0
+        self.monitor.event("rolled_back", step=progress.step, to=step, past=progress.step - step, rollbacks=progress.rollbacks)
+        return True
+
+    def _restore(self, restored: checkpoint.Restored | None, lost: Collection[str]) -> Progress:
         progress = Progress(spikes=Spikes(self.recipe.train.spike_sigma), interference=Interference(list(self.built.tables)))
         if restored is None or restored.step == 0:  # what a run with `start:` begins with
             return progress
-        if self.average is not None:
-            self.average.load({name: entry["ema"] for name, entry in entries.items() if "ema" in entry})
         self.built.stream.load_state(restored.state["stream"])
         self.built.weighting.load_state(restored.state["weighting"])
         self.judge.load_state(restored.state, lost)
@@ -214,8 +201,8 @@ class Worker:
         """Whether a checkpoint of this step stands, or is on its way; wait: until it stands. Collective."""
         self._settle()
         self.watchdog.alive(f"checkpoint of step {progress.step}")
-        mine = checkpoint.shares(self.engine.sizes, self.world)
-        state = self._state(lambda name: mine[name] == self.rank)
+        mine = checkpoint.shares(self.held.engine.sizes, self.world)
+        state = self.held.state(lambda name: mine[name] == self.rank)
         tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in entry.items()}
         document = {
             "run_id": self.folder.run_id,
@@ -247,13 +234,6 @@ class Worker:
             self.monitor.event("checkpoint", step=step, path=path.name, removed=[old.name for old in gone])
         return True
 
-    def _state(self, keep: Callable[[str], bool]) -> Entries:
-        """By name: parameter, moments, step count, and `ema` where the average is kept. Collective."""
-        state = self.engine.named_state(keep)
-        for name, value in (self.average.named(keep) if self.average else {}).items():
-            state[name]["ema"] = value
-        return state
-
     def _record(self, packs: Step) -> None:
         self.watchdog.alive(f"step {packs.step}")
         if self.rank == 0 and self.recipe.train.log_rows:
@@ -274,12 +254,12 @@ class Worker:
         step = self.judge.chosen() or progress.step
         self._conclude(step, last=step == progress.step)
         self.watchdog.alive("writing the model")
-        state = self._state(lambda _: self.rank == 0)
+        state = self.held.state(lambda _: self.rank == 0)
         if self.rank == 0:
             if step < progress.step:
                 state = self._saved(step)
             trained = spent(progress.step, progress.tokens, self.built.stream.state())
-            rows = write_step(self.folder, self.built, self.judge, state, step, self.folder.model, trained)
+            rows = write_step(self.folder, self.held.built, self.judge, state, step, self.folder.model, trained)
             bests = {"best": self.judge.best, "best_tasks": self.judge.best_tasks, "model_step": step}
             ended = {"steps": progress.step, "skipped_steps": progress.skipped.steps}
             result = {"schema_version": 1, "run_id": self.folder.run_id, **bests, "tasks": rows, **ended}
@@ -291,15 +271,10 @@ class Worker:
         """All validation rows, measured with the parameters that are written. Collective."""
         if not self.judge.longer:
             return
-        with self.average.in_place() if self.average and last else contextlib.nullcontext():
-            model = self.built.model if last else written(self.built, self._saved(step)).to(self.engine.device)
-            self.judge.conclude(model, self.engine.device, self.watchdog.alive)
+        device = self.held.engine.device
+        with self.held.written() if last else contextlib.nullcontext():
+            model = self.held.built.model if last else written(self.built, self._saved(step)).to(device)
+            self.judge.conclude(model, device, self.watchdog.alive)
 
     def _saved(self, step: int) -> Entries:
         return by_name(checkpoint.load(self.folder.checkpoints / checkpoint.name_of(step)).tensors)
-
-
-def _counted(engine: Engine) -> dict[str, int]:
-    """Parameters that are trained, and that are not."""
-    frozen = sum(engine.sizes[name] for name in engine.frozen)
-    return {"parameters": sum(engine.sizes.values()) - frozen, "frozen": frozen}

@@ -47,9 +47,9 @@ class Packed:
 class Plan:
     """How attention runs on one pack; made once per pass, used by every layer.
 
-    groups (CPU) or packed (CUDA): the calls. gather [M]: the tokens of all groups laid end to end, repeats included, M >= N.
-    scatter [N] finds each token in the calls' outputs laid end to end, None if in place. beside: adds to what was attended to,
-    given the queries (both [N, H, d]) and the scale of the scores; None adds nothing.
+    groups (CPU) or packed (CUDA): the calls. gather [M]: the tokens of all groups laid end to end, repeats included, M >= N; None
+    if that is the pack as it lies. scatter [N] finds each token in the calls' outputs laid end to end, None if in place.
+    beside: adds to what was attended to, given the queries (both [N, H, d]) and the scale of the scores; None adds nothing.
     """
 
     groups: list[Group]
@@ -91,6 +91,8 @@ def _grouped(lengths: np.ndarray, sight: np.ndarray) -> Plan:
             groups.append(Group((len(rows), longest), mask, causal))
             offset += inside.size
             first = last
+    if len(groups) == 1 and np.array_equal(gather[0], np.arange(len(scatter))):
+        return Plan(groups, [], None)
     return Plan(groups, [], torch.from_numpy(scatter), torch.from_numpy(np.concatenate(gather)))
 
 
@@ -142,7 +144,9 @@ def _packed_rows(qkv: list[Tensor], plan: Plan, scaling: float | None, window: i
 def _grouped_rows(qkv: list[Tensor], plan: Plan, scaling: float | None, window: int | None) -> Tensor:
     """Every token's [N, H, d] from one call a group."""
     sizes = [rows * longest for rows, longest in (group.shape for group in plan.groups)]
-    spread = [Spread.apply(tensor, plan.gather, plan.scatter).split(sizes) for tensor in qkv]
+    in_place = plan.gather is None
+    laid = qkv if in_place else [Spread.apply(tensor, plan.gather, plan.scatter) for tensor in qkv]
+    spread = [tensor.split(sizes) for tensor in laid]
     parts = []
     for group, own in zip(plan.groups, zip(*spread, strict=True), strict=True):
         queries, keys, values = (tensor.unflatten(0, group.shape).transpose(1, 2) for tensor in own)  # [G, H, L, d]
@@ -150,6 +154,8 @@ def _grouped_rows(qkv: list[Tensor], plan: Plan, scaling: float | None, window: 
         causal = group.causal and mask is None
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal, scale=scaling)
         parts.append(out.transpose(1, 2).flatten(0, 1))  # [G * L, H, d]
+    if in_place:
+        return parts[0]
     found: Tensor = Collect.apply(torch.cat(parts), plan.scatter)
     return found
 

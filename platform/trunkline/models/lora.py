@@ -198,9 +198,15 @@ def _parts(lora: LoRA, sites: Mapping[str, nn.Linear], attentions: Mapping[str, 
 
 
 def _added(flat: Tensor, changes: Sequence[tuple[slice, Tensor]]) -> Tensor:
-    """flat [N, ...] with a change [n, ...] added to each span of tokens, in order; all others bit for bit."""
-    pieces, done = [], 0
+    """flat [N, ...] with a change [n, ...] added to each span of tokens, in order; all others bit for bit.
+
+    Tasks without a row may have one span; what they change is added up.
+    """
+    pieces, done = [flat[:0]], 0
     for span, change in changes:
+        if span.stop == done:
+            pieces[-1] = pieces[-1] + change.to(flat.dtype)
+            continue
         pieces += [flat[done : span.start], flat[span] + change.to(flat.dtype)]
         done = span.stop
     return torch.cat([*pieces, flat[done:]])

@@ -57,10 +57,8 @@ class MultiTask(nn.Module):
         mixes = {task: self.head(task).mix for task in tasks}
         with self.adapters.over(batch) if self.adapters is not None else contextlib.nullcontext():
             layers = self.trunk.layers(batch) if any(mixes.values()) else [self.trunk(batch)]  # [N, D] each
-        return {
-            task: batch.states(task, layers[-1]) if mix is None else mix([batch.states(task, states) for states in layers])
-            for task, mix in mixes.items()
-        }
+        cut = [batch.states(states) for states in layers]
+        return {task: cut[-1][task] if mix is None else mix([states[task] for states in cut]) for task, mix in mixes.items()}
 
 
 def _key(task: str) -> str:

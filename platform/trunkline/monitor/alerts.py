@@ -32,6 +32,12 @@ def _spike(details: Mapping[str, Any]) -> Alert:
     return Alert("Step left out", f"The loss of step {details.get('step')} leaps, in {tasks}.")
 
 
+def _rolled_back(details: Mapping[str, Any]) -> Alert:
+    return Alert(
+        "Rolled back", f"After step {details.get('step')} training went on from the weights of step {details.get('to')}."
+    )
+
+
 def _checkpoint_failed(details: Mapping[str, Any]) -> Alert:
     return Alert("Checkpoint failed", f"No checkpoint of step {details.get('step')}: {details.get('reason')}.", "ERROR")
 
@@ -51,6 +57,7 @@ def _finished(details: Mapping[str, Any]) -> Alert:
 OF_EVENTS: dict[str, Callable[[Mapping[str, Any]], Alert]] = {
     "non_finite": _non_finite,
     "spike": _spike,
+    "rolled_back": _rolled_back,
     "checkpoint_failed": _checkpoint_failed,
     "straggler": _straggler,
     "stopped": _stopped,

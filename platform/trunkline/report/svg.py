@@ -9,7 +9,8 @@ from html import escape
 from trunkline.report.series import Curve
 
 NARROW, WIDE = (420, 190), (1100, 300)  # a chart among others, and one alone
-LEFT, RIGHT, TOP, BOTTOM = 56, 10, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 66, 10, 10, 26
+ABOVE = 16  # characters of a name above a column; the square's title has it whole
 COLOURS = 10  # classes c0 to c9 of the page's style
 
 
@@ -51,13 +52,14 @@ def heat(
 ) -> str:
     """A square for each pair that has a value: red below 0, blue above, full at `reach`; the number stands in it."""
     size, side = 46, 10 + 7 * max((len(name) for name in rows), default=0)
-    side, top = min(side, 220), min(10 + 5 * max((len(name) for name in columns), default=0), 150)
-    width, height = side + size * len(columns) + 60, top + size * len(rows) + 8
+    side, top = min(side, 220), 12 + 5 * min(max((len(name) for name in columns), default=0), ABOVE)
+    width, height = side + size * len(columns) + 70, top + size * len(rows) + 8
     frame = f'class="heat" style="max-width:{width}px" viewBox="0 0 {width} {height}"'
     parts = [f'<svg {frame} role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
     for column, name in enumerate(columns):
         x = side + size * column + size / 2
-        parts.append(f'<text class="name" transform="translate({x:.0f},{top - 6}) rotate(-40)">{escape(_short(name))}</text>')
+        place = f"translate({x:.0f},{top - 6}) rotate(-40)"
+        parts.append(f'<text class="name" transform="{place}">{escape(_short(name, ABOVE))}</text>')
     for row, name in enumerate(rows):
         y = top + size * row
         parts.append(f'<text class="name end" x="{side - 6}" y="{y + size / 2 + 4:.0f}">{escape(_short(name))}</text>')
@@ -83,8 +85,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) < 1e9 and abs(value) >= 1e4 else f"{value:.2e}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"
+def _short(name: str, most: int = 28) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

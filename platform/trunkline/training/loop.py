@@ -11,7 +11,7 @@ from trunkline.batch import Monitor, Verdict, Weighting
 from trunkline.data.dealing import Step, build_step
 from trunkline.data.packing import Table
 from trunkline.data.stream import Stream
-from trunkline.errors import Stopped
+from trunkline.errors import Diverged, Stopped
 from trunkline.training.average import Average
 from trunkline.training.engine import Engine
 from trunkline.training.guards import Skipped, account
@@ -49,6 +49,7 @@ class Progress:
     step: int = 0
     tokens: int = 0
     skipped: Skipped = field(default_factory=Skipped)
+    rollbacks: int = 0
     spikes: Spikes = field(default_factory=lambda: Spikes(None))
     interference: Interference = field(default_factory=lambda: Interference(()))
 
@@ -57,6 +58,7 @@ class Progress:
         return {
             "tokens": self.tokens,
             "skipped": asdict(self.skipped),
+            "rollbacks": self.rollbacks,
             "spikes": self.spikes.state(),
             "interference": self.interference.state(),
         }
@@ -65,6 +67,7 @@ class Progress:
         """Older checkpoints hold the tokens alone."""
         self.step, self.tokens = step, int(state["tokens"])
         self.skipped = Skipped(**state.get("skipped", {}))
+        self.rollbacks = int(state.get("rollbacks", 0))
         self.spikes.load_state(state.get("spikes", {}))
         self.interference.load_state(state.get("interference", {}))
 
@@ -88,6 +91,7 @@ def train(
     passes: Pass = PLAIN,
     enough: Callable[[], bool] = lambda: False,
     better: Callable[[], bool] = lambda: False,
+    back: Callable[[Progress], bool] = lambda _: False,
 ) -> None:
     """Trains from `progress.step` + 1 to `plan.steps`, or to the evaluation that was `enough`; every rank runs it alike.
 
@@ -98,7 +102,7 @@ def train(
     whether a checkpoint stands, or is on its way; told to, it waits for it. record: called with every step's rows before it is
     trained on. asked: whether this rank was asked to stop. average: of the parameters, kept up with them. passes: over a
     micro-batch. enough: whether what was evaluated so far ends the run; better: whether what was just evaluated is to be saved.
-    Both equal on all ranks.
+    Both equal on all ranks. back: collective; after too many bad steps, puts what is trained back to before them, or refuses.
     """
     if enough():
         return
@@ -119,7 +123,13 @@ def train(
         progress.step, progress.tokens = step, progress.tokens + packs.tokens
         clock.trained(packs.tokens)
         losses, limit = observed.losses.tolist(), plan.max_bad_steps
-        account(progress.skipped, packs, observed.taken, losses, monitor, limit, observed.leaping)
+        went_back = False
+        try:
+            account(progress.skipped, packs, observed.taken, losses, monitor, limit, observed.leaping)
+        except Diverged:
+            went_back = back(progress)
+            if not went_back:
+                raise
         if held_up := pace.see(observed.seconds):
             monitor.event("straggler", step=step, **held_up)
         if average is not None and observed.taken:
@@ -139,8 +149,9 @@ def train(
             stream.sampler.judge(verdicts())
             last = last or enough()
             clock.paused()
-        if last or observed.stop or (plan.save_every and step % plan.save_every == 0) or (evaluated and better()):
-            saved = save(progress, last or observed.stop)
+        due = bool(plan.save_every and step % plan.save_every == 0) or (evaluated and better())
+        if last or observed.stop or went_back or due:
+            saved = save(progress, last or observed.stop or went_back)
             clock.paused()
         if last:
             return
