@@ -92,7 +92,9 @@ def test_plan_shows_shares_of_the_tasks_that_are_drawn_and_leaves_no_run(
     assert [own["row_share"] for own in found] == pytest.approx([0.5, 0.5])
     assert sum(own["tokens"] for own in found) == pytest.approx(20 * 256)
     assert main(["plan", str(recipe), "-s", "tasks=[topic, score]"]) == 0
-    shown = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    shown = out.splitlines()
+    assert " parameters: 0." in err and "at ZeRO stage 0, 1 worker" in err
     assert (
         shown[0].split()
         == ["task", "training", "rows", "tokens", "a", "row", "drawn", "rows", "of", "rows", "of", "tokens", "passes"]

@@ -20,11 +20,11 @@ from trunkline.quality.leaks import Leak, leaks
 from trunkline.sampling.base import Sampler
 from trunkline.tasks.catalog import catalog_for
 from trunkline.tasks.sharing import owners
+from trunkline.training.states import states
 
 TRIED = 1000  # steps at which rates are looked at
 BY_HEART = 100  # passes over a task's rows
 LAUNCH_BOUND = 10_000  # tokens of a pass, below which a GPU waits for the next kernel to be sent
-BYTES = {"weights": 4, "gradients": 4, "moments": 8}  # of a parameter, by what a worker holds where nothing is divided
 FITS = 4 << 30  # bytes that any GPU has room for beside its activations
 
 
@@ -62,9 +62,21 @@ def plan(recipe: Recipe, say: Callable[[str], None]) -> list[Planned]:
         found = shares(make_sampler(recipe, counts, means), recipe.train.steps, recipe.train.tokens_per_step)
         parameters = int(json.loads((run / "prepared.json").read_text())["parameters"])
     known = _leaks(recipe)
+    say(footing(recipe, parameters))
     for sentence in (*(leak.sentence for leak in known), *hazards(recipe, found, parameters)):
         say(f"warning: {sentence}")
     return [replace(own, leaks=tuple(leak for leak in known if leak.task == own.task)) for own in found]
+
+
+def footing(recipe: Recipe, parameters: int) -> str:
+    """What a worker holds before the first activation, in a sentence."""
+    workers, stage = max(recipe.workers.count, 1), recipe.engine.zero_stage
+    own = states(parameters, stage, workers)
+    parts = ", ".join(f"{name} {getattr(own, name) / 2**20:,.1f}" for name in ("weights", "gradients", "moments"))
+    return (
+        f"{parameters:,} parameters: {own.total / 2**20:,.1f} MiB a worker before activations ({parts}), if all are trained by an "
+        f"optimizer of two moments, at ZeRO stage {stage}, {workers} worker{'s' if workers > 1 else ''}"
+    )
 
 
 def hazards(recipe: Recipe, planned: Sequence[Planned], parameters: int) -> Iterator[str]:
@@ -78,7 +90,7 @@ def hazards(recipe: Recipe, planned: Sequence[Planned], parameters: int) -> Iter
             )
     if stage and workers == 1:
         yield f"engine.zero_stage {stage} divides nothing: there is one worker. Take 0."
-    elif stage > 1 and (undivided := parameters * sum(BYTES.values())) < FITS:
+    elif stage > 1 and (undivided := states(parameters, 0, workers).total) < FITS:
         yield (
             f"engine.zero_stage {stage} is pointless: weights, gradients and moments of {parameters:,} parameters are "
             f"{undivided / 2**30:.2f} GiB undivided, which each worker has room for. Take 0 or 1, which exchange less."
