@@ -94,7 +94,7 @@ def test_plan_shows_shares_of_the_tasks_that_are_drawn_and_leaves_no_run(
     assert main(["plan", str(recipe), "-s", "tasks=[topic, score]"]) == 0
     out, err = capsys.readouterr()
     shown = out.splitlines()
-    assert " parameters: 0." in err and "at ZeRO stage 0, 1 worker" in err
+    assert " MiB a worker before activations (weights 0." in err and "ZeRO stage 0, 1 worker" in err
     assert (
         shown[0].split()
         == ["task", "training", "rows", "tokens", "a", "row", "drawn", "rows", "of", "rows", "of", "tokens", "passes"]
