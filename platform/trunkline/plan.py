@@ -74,8 +74,8 @@ def footing(recipe: Recipe, parameters: int) -> str:
     own = states(parameters, stage, workers)
     parts = ", ".join(f"{name} {getattr(own, name) / 2**20:,.1f}" for name in ("weights", "gradients", "moments"))
     return (
-        f"{parameters:,} parameters, {own.total / 2**20:,.1f} MiB a worker before activations ({parts}): all trained, an optimizer "
-        f"of two moments, ZeRO stage {stage}, {workers} worker{'s' if workers > 1 else ''}"
+        f"{parameters:,} parameters, {own.total / 2**20:,.1f} MiB a worker before activations ({parts}): "
+        f"all trained, an optimizer of two moments, ZeRO stage {stage}, {workers} worker{'s' if workers > 1 else ''}"
     )
 
 
