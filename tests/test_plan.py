@@ -11,8 +11,9 @@ import pytest
 
 from small_project import write_project
 from trunkline.cli.app import main
+from trunkline.config.recipe import load_recipe
 from trunkline.data.stream import Stream
-from trunkline.plan import shares
+from trunkline.plan import Planned, hazards, shares
 from trunkline.registry import SAMPLERS
 from trunkline.sampling.base import Horizon, Sampler
 from trunkline.sampling.life import Life, Lives
@@ -91,7 +92,9 @@ def test_plan_shows_shares_of_the_tasks_that_are_drawn_and_leaves_no_run(
     assert [own["row_share"] for own in found] == pytest.approx([0.5, 0.5])
     assert sum(own["tokens"] for own in found) == pytest.approx(20 * 256)
     assert main(["plan", str(recipe), "-s", "tasks=[topic, score]"]) == 0
-    shown = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    shown = out.splitlines()
+    assert " MiB a worker before activations (weights 0." in err and "ZeRO stage 0, 1 worker" in err
     assert (
         shown[0].split()
         == ["task", "training", "rows", "tokens", "a", "row", "drawn", "rows", "of", "rows", "of", "tokens", "passes"]
@@ -110,3 +113,40 @@ def test_a_leak_between_two_tasks_is_named_before_anything_is_trained(tmp_path: 
     # Both read the same rows; topic keeps more of them for validation than score does.
     assert [trained for trained, _ in leaks["topic"]] == ["score"] and leaks["score"] == []
     assert f"warning: leak: {leaks['topic'][0][1]} of " in err and "stand in the training of score" in err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "passes", "said"),
+    [
+        ((), 120.0, "task 'topic' is gone through 120 times: its 40 rows will be known by heart"),
+        (("engine.zero_stage=2",), 1.0, "engine.zero_stage 2 divides nothing: there is one worker"),
+        (("engine.zero_stage=2", "workers.count=8"), 1.0, "0.15 GiB undivided, which each worker has room for. Take 0 or 1"),
+        (
+            ("workers.gpus=1", "workers.count=4", "train.tokens_per_step=16384"),
+            1.0,
+            "launch-bound: a GPU is through with 160 tok",
+        ),
+    ],
+)
+def test_a_hazard_of_a_run_is_a_sentence(tmp_path: Path, overrides: tuple[str, ...], passes: float, said: str) -> None:
+    recipe = load_recipe(write_project(tmp_path), overrides)
+    (found,) = hazards(recipe, [Planned("topic", 40, 8.0, 1.0, 8.0, 1.0, 1.0, passes)], parameters=10_000_000)
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("engine.zero_stage=1", "workers.count=8"),
+        ("workers.gpus=1", "train.tokens_per_step=16384", "train.tokens_per_pass=16384"),
+    ],
+)
+def test_a_run_without_a_hazard_is_told_none(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    recipe = load_recipe(write_project(tmp_path), overrides)
+    assert not list(hazards(recipe, [Planned("topic", 40, 8.0, 1.0, 8.0, 1.0, 1.0, 99.0)], parameters=10_000_000))
+
+
+def test_a_stage_that_divides_what_would_not_fit_is_no_hazard(tmp_path: Path) -> None:
+    recipe = load_recipe(write_project(tmp_path), ("engine.zero_stage=2", "workers.count=8"))
+    assert not list(hazards(recipe, [], parameters=2_851_000_000))

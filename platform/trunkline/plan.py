@@ -1,9 +1,10 @@
-"""What a run would draw: planned shares of each task in rows, tokens and passes. Trains nothing."""
+"""What a run would draw: planned shares of each task in rows, tokens and passes; and what of it bodes ill. Trains nothing."""
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from trunkline.quality.leaks import Leak, leaks
 from trunkline.sampling.base import Sampler
 from trunkline.tasks.catalog import catalog_for
 from trunkline.tasks.sharing import owners
+from trunkline.training.states import states
 
 TRIED = 1000  # steps at which rates are looked at
+BY_HEART = 100  # passes over a task's rows
+LAUNCH_BOUND = 10_000  # tokens of a pass, below which a GPU waits for the next kernel to be sent
+FITS = 4 << 30  # bytes that any GPU has room for beside its activations
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,48 @@ def plan(recipe: Recipe, say: Callable[[str], None]) -> list[Planned]:
         counts = {name: len(size) for name, size in sizes.items()}
         means = {name: float(size.mean()) for name, size in sizes.items()}
         found = shares(make_sampler(recipe, counts, means), recipe.train.steps, recipe.train.tokens_per_step)
+        parameters = int(json.loads((run / "prepared.json").read_text())["parameters"])
     known = _leaks(recipe)
-    for leak in known:
-        say(f"warning: {leak.sentence}")
+    say(footing(recipe, parameters))
+    for sentence in (*(leak.sentence for leak in known), *hazards(recipe, found, parameters)):
+        say(f"warning: {sentence}")
     return [replace(own, leaks=tuple(leak for leak in known if leak.task == own.task)) for own in found]
+
+
+def footing(recipe: Recipe, parameters: int) -> str:
+    """What a worker holds before the first activation, in a sentence."""
+    workers, stage = max(recipe.workers.count, 1), recipe.engine.zero_stage
+    own = states(parameters, stage, workers)
+    parts = ", ".join(f"{name} {getattr(own, name) / 2**20:,.1f}" for name in ("weights", "gradients", "moments"))
+    return (
+        f"{parameters:,} parameters, {own.total / 2**20:,.1f} MiB a worker before activations ({parts}): "
+        f"all trained, an optimizer of two moments, ZeRO stage {stage}, {workers} worker{'s' if workers > 1 else ''}"
+    )
+
+
+def hazards(recipe: Recipe, planned: Sequence[Planned], parameters: int) -> Iterator[str]:
+    """What a run like this would regret, a sentence each."""
+    train, workers, stage = recipe.train, max(recipe.workers.count, 1), recipe.engine.zero_stage
+    for own in planned:
+        if own.passes >= BY_HEART:
+            yield (
+                f"task '{own.task}' is gone through {own.passes:,.0f} times: its {own.available:,} rows will be known by heart. "
+                "Give it a smaller share (sampling, or the task's max_share), or train fewer steps."
+            )
+    if stage and workers == 1:
+        yield f"engine.zero_stage {stage} divides nothing: there is one worker. Take 0."
+    elif stage > 1 and (undivided := states(parameters, 0, workers).total) < FITS:
+        yield (
+            f"engine.zero_stage {stage} is pointless: weights, gradients and moments of {parameters:,} parameters are "
+            f"{undivided / 2**30:.2f} GiB undivided, which each worker has room for. Take 0 or 1, which exchange less."
+        )
+    tokens = min(train.tokens_per_pass, train.tokens_per_step // workers)
+    if recipe.workers.gpus and tokens < LAUNCH_BOUND:
+        wanted = LAUNCH_BOUND * workers
+        yield (
+            f"the step is launch-bound: a GPU is through with {tokens:,} tokens before the next kernels are sent. Raise "
+            f"train.tokens_per_step to {wanted:,} or more, and tokens_per_pass to {LAUNCH_BOUND:,}."
+        )
 
 
 def _leaks(recipe: Recipe) -> list[Leak]:

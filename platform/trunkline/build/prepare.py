@@ -180,7 +180,8 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     if parent is not None and start is not None:
         choose(run, recipe, parent, cards, encodings, rows, say)
         write_start(run, start, parent)
-    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    _write_run(recipe, run, cards, tokenizer, encodings, jobs, stored, primed, parameters)
 
 
 def check_best(recipe: Recipe, judged: Sequence[str]) -> None:
@@ -284,6 +285,7 @@ def _write_run(
     jobs: list[SplitJob],
     stored: list[StoredSplit],
     primed: Primed,
+    parameters: int,
 ) -> None:
     (run / "recipe.yaml").write_text(recipe.render(), encoding="utf-8")
     for card in {one.whole.name: one.whole for task in cards.values() for one in (task.host, task)}.values():
@@ -302,5 +304,5 @@ def _write_run(
     if primed.tensors:
         safetensors.torch.save_file(primed.tensors, run / PRIMED)
     start = {"trunk": primed.told} if primed.told else {}
-    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits, **start}
+    prepared = {"schema_version": 1, "tokenizer": tokenizer.key, "splits": splits, "parameters": parameters, **start}
     durable.replace(run / "prepared.json", json.dumps(prepared, indent=1))

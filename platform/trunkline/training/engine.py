@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, IntegrityError
 from trunkline.training.objective import Objective
+from trunkline.training.states import bucket
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of an optimizer that does not say
 
@@ -69,7 +70,12 @@ class Engine:
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
             "gradient_clipping": clip or 0.0,  # 0 is none; left out it would be 1
-            "zero_optimization": {"stage": zero_stage, "overlap_comm": False, "stage3_param_persistence_threshold": 0},
+            "zero_optimization": {
+                "stage": zero_stage,
+                "overlap_comm": False,
+                "stage3_param_persistence_threshold": 0,
+                "reduce_bucket_size": bucket(sum(self.sizes.values())),
+            },
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 1 << 60,
         }
