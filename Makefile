@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all bad-inputs faults soak bench properties fuzz lock sbom check format readme docs clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak bench load properties fuzz lock sbom check format readme docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,6 +50,9 @@ faults: $(READY)  ## runs that are killed, hung, starved of disk and resumed, in
 bench: $(READY)  ## ONLY="R8 R16": our speed beside what else one would take, into docs/performance.md; all of it without ONLY
 	@$(BIN)/python -c 'import accelerate, datasets, sentence_transformers' 2>/dev/null || $(PIP) install --quiet -c constraints.txt -e '.[bench]'
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.speed $(ONLY)
+
+load: $(READY)  ## ONLY="L5 L8": what is held under load, L1 to L18, into docs/figures.md (20 minutes without ONLY)
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.load $(ONLY)
 
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .

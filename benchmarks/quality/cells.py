@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.circumstances import circumstances
 from benchmarks.quality.weights import unpickle
 
 import trunkline
@@ -23,7 +19,6 @@ from trunkline.errors import UsageError
 from trunkline.launch.runs import all_runs
 
 TOGETHER = "together"
-SHOWN = ("torch", "deepspeed", "transformers")
 
 
 class Bench:
@@ -139,17 +134,3 @@ def training_seconds(run: Path) -> float:
 def _events(run: Path) -> Iterator[dict[str, Any]]:
     for line in (run / "events.jsonl").read_text().splitlines():
         yield json.loads(line)
-
-
-def circumstances() -> dict[str, Any]:
-    """When, at which code, on what."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    commit = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True).stdout.strip()
-    gigabytes = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    versions = {name: importlib.metadata.version(name) for name in SHOWN}
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit,
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}, shared), {gigabytes} GiB, no GPU",
-        "versions": {"python": platform.python_version(), **versions},
-    }

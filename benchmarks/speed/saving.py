@@ -1,4 +1,4 @@
-"""A checkpoint of 100M parameters with their moments: how long training waits, at once and beside training."""
+"""A checkpoint of parameters with their moments: how long training waits, at once and beside training, and plain torch.save."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import functools
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,11 +18,19 @@ from trunkline.launch.saving import Saver
 PARAMETERS, TENSORS = 100_000_000, 100
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of the clock, and of the processor."""
+
+    seconds: float
+    cpu: float
+
+
 class Saving:
     """Seconds for which a save blocks; what it leaves to its thread is waited for after the clock, and removed."""
 
-    def __init__(self) -> None:
-        size = PARAMETERS // TENSORS
+    def __init__(self, parameters: int = PARAMETERS) -> None:
+        size = parameters // TENSORS
         keys = ("param", "exp_avg", "exp_avg_sq")
         self.state = {f"{key}/layer_{number}": torch.rand(size) for number in range(TENSORS) for key in keys}
         self.folder, self.done = Path(tempfile.mkdtemp()), 0
@@ -36,8 +46,33 @@ class Saving:
         shutil.rmtree(self.savers[aside].settle())
         return seconds
 
+    def written(self) -> Spent:
+        """The commit protocol alone."""
+        self.done += 1
+        return _timed(lambda: _write(self.folder, self.done, self.state, lambda value: [value]))
+
+    def plain(self) -> Spent:
+        """torch.save to one file, which is neither hashed nor synced."""
+        return _timed(lambda: _saved(self.folder / "plain.pt", self.state))
+
     def close(self) -> None:
         shutil.rmtree(self.folder)
+
+
+def _timed(write: Callable[[], Path]) -> Spent:
+    since, cpu = time.perf_counter(), time.process_time()
+    path = write()
+    spent = Spent(time.perf_counter() - since, time.process_time() - cpu)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return spent
+
+
+def _saved(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    torch.save(tensors, path)
+    return path
 
 
 def _write(folder: Path, step: int, tensors: dict[str, torch.Tensor], gather: checkpoint.Gather) -> Path:
