@@ -12,7 +12,7 @@ import pytest
 from report_runs import HOSTILE, extended, run
 from trunkline.cli.app import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TASKS = [f"task_{number}" for number in range(19)] + [HOSTILE.replace("/", "|")]
 SIGHTS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
@@ -37,8 +37,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
+    program = shutil.which("chromium")
+    assert program, "there is no chromium here to open a report with: apt-get install chromium"
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
         opened.close()
 
