@@ -63,15 +63,11 @@ def test_under_it_one_rank_sees_the_rows_losses_and_parameters_that_two_ranks_se
 
 @pytest.mark.parametrize("weighting", STATEFUL)
 def test_a_resume_that_forgets_the_weighting_s_state_is_rejected(two_ranks: Ranks, weighting: str) -> None:
+    # Where tasks do not conflict, as in step 3 here, dualproj has nothing to forget.
+    straight, _ = two_ranks(laws.train, laws.STEPS, save_at=4, weighting=weighting, **SETTINGS)
     settings = {"weighting": weighting, "fault": "weighting forgotten", **SETTINGS}
-
-    def kept(save_at: int) -> bool:
-        straight, _ = two_ranks(laws.train, laws.STEPS, save_at=save_at, weighting=weighting, **SETTINGS)
-        resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **settings)
-        return laws.bit_equal(resumed.state, straight.state)
-
-    # Without a conflict in a step there is nothing to forget of it: dualproj's coefficients are then those it starts with.
-    assert not all(kept(save_at) for save_at in (3, *range(1, 3), *range(4, laws.STEPS)))
+    resumed, _ = two_ranks(laws.train, laws.STEPS, resume=straight.saved, **settings)
+    assert not laws.bit_equal(resumed.state, straight.state)
 
 
 @pytest.mark.parametrize("sampling", MOVING)

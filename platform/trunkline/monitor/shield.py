@@ -1,4 +1,4 @@
-"""The one place where any exception is caught: a monitor never stops a run."""
+"""Where a monitor's exceptions end, whatever they are: a monitor never stops a run."""
 
 from __future__ import annotations
 
