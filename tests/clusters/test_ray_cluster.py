@@ -57,13 +57,17 @@ ray.get(work.remote())
 SUBMIT = ("submit", "recipes/small.yaml", "--cluster", "two", "--set", "workers.count=2")
 
 
-def command(*words: str, code: int = 0) -> str:
-    """What a command prints."""
+def spoken(*words: str, code: int = 0) -> tuple[str, str]:
+    """What a command prints, and what it tells people."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         ended = main(list(words))
     assert ended == code, f"{words}: {ended}\n{out.getvalue()}\n{err.getvalue()[-3000:]}"
-    return out.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def command(*words: str, code: int = 0) -> str:
+    return spoken(*words, code=code)[0]
 
 
 def asked(*words: str, code: int = 0) -> Any:
@@ -137,14 +141,20 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place: Place) -> str:
-    """A job on both nodes that was followed to its end."""
-    job = place.submitted()
-    command("logs", job, "--follow")
-    return job
+def followed(place: Place) -> tuple[str, str]:
+    """A job on both nodes that `submit --follow` followed to its end, and what was seen of it."""
+    out, seen = spoken(*SUBMIT, "--json", "--follow")
+    return str(json.loads(out)["id"]), seen
 
 
-def test_a_job_that_was_followed_to_its_end_says_what_it_did(place: Place, undisturbed: str) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(followed: tuple[str, str]) -> str:
+    return followed[0]
+
+
+def test_a_job_that_was_followed_to_its_end_says_what_it_did(place: Place, followed: tuple[str, str]) -> None:
+    undisturbed, seen = followed
+    assert f"step {STEPS}" in seen and f"{undisturbed}-a1: finished" in seen
     status = asked("status", undisturbed)
     assert (status["state"], status["step"], status["workers"], status["restarts"]) == ("finished", STEPS, 2, 0)
     assert any(name.startswith("eval/") for name in status["figures"])
