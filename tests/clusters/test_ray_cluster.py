@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from chromium import chromium, complaints, pictured
 from ray_nodes import TOKEN, TwoNodes
 from small_project import write_project
 from trunkline.cli.app import main
@@ -175,6 +176,22 @@ def test_what_was_sent_holds_no_token_and_nobody_gets_in_without_one(place: Plac
         assert "does not accept the token" in command("status", undisturbed, "--json", code=7)
     finally:
         token.write_text(TOKEN)
+
+
+def test_the_dashboards_page_of_the_job_has_no_console_errors(place: Place, undisturbed: str, tmp_path: Path) -> None:
+    """The picture is docs/images/ray-job.png."""
+    cookie = {"name": "ray-authentication-token", "value": TOKEN, "url": place.nodes.address}
+    with chromium() as browser:
+        context = browser.new_context(viewport={"width": 1000, "height": 700})
+        context.add_cookies([cookie])
+        page = context.new_page()
+        said = complaints(page)
+        page.goto(f"{place.nodes.address}/#/jobs/{undisturbed}-a1")
+        page.get_by_text(f"{undisturbed}-a1").first.wait_for(timeout=120_000)
+        page.get_by_text("SUCCEEDED").first.wait_for(timeout=120_000)
+        page.wait_for_timeout(5000)
+        pictured(page, tmp_path / "ray-job.png")
+    assert said == []
 
 
 def test_twenty_jobs_at_once_wait_for_their_resources_and_all_end(place: Place) -> None:

@@ -151,7 +151,12 @@ def _of_event(event: dict[str, Any], run: str, skill: dict[int, float]) -> Itera
     elif event["event"] == "checkpoint":
         step = event["step"]
         best = step in skill and skill[step] == max(value for at, value in skill.items() if at <= step)
-        yield "artifact", "checkpoint", f"checkpoint-{run}", tuple(sorted(["latest", f"step-{step}", *(["best"] if best else [])]))
+        yield (
+            "artifact",
+            "checkpoint",
+            f"checkpoint-{run}",
+            tuple(sorted(["latest", f"step-{step}", *(["best"] if best else [])])),
+        )
     elif event["event"] == "finished":
         yield "artifact", "model", f"model-{run}", ("candidate", "latest")
         yield "artifact", "run_table", "results", ("latest",)

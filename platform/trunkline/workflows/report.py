@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,6 @@ def _run(run: RunFolder) -> Facts:
     started = [event for event in events if event.get("event") == "training"]
     done = max((int(curve.steps[-1]) for curve in series.values()), default=0)
     planned = started[-1].get("steps") if started else None
-    delta = result.get("delta_m")
-    told = (
-        []
-        if not delta
-        else [f"Against each task alone: delta_m {delta['percent']:+.2f} % ({delta['low']:+.2f} to {delta['high']:+.2f})."]
-    )
     return Facts(
         run.run_id,
         result.get("tasks") or _measured(series),
@@ -79,8 +73,24 @@ def _run(run: RunFolder) -> Facts:
         sum(bool(event.get("resumed")) for event in started),
         seconds(events),
         _changes(run.path / CHANGES),
-        told,
+        [*_beside_alone(result.get("delta_m")), *_tracked(run, events)],
     )
+
+
+def _beside_alone(delta: dict[str, float] | None) -> Iterator[str]:
+    if delta:
+        yield f"Against each task alone: delta_m {delta['percent']:+.2f} % ({delta['low']:+.2f} to {delta['high']:+.2f})."
+
+
+def _tracked(run: RunFolder, events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where its Weights & Biases run is."""
+    started = [event for event in events if event.get("event") == "tracker_started"]
+    if not started:
+        return
+    if any(event["mode"] == "offline" for event in started):
+        yield f"Its Weights & Biases run is kept offline, in {run.path.name}/wandb: trunkline track sync {run.run_id} sends it."
+    else:
+        yield f"Its Weights & Biases run: {started[-1]['location']}"
 
 
 def _measured(series: dict[str, Any]) -> list[dict[str, Any]]:
