@@ -2,9 +2,9 @@
 
     PYTHONPATH=tests:. python -m benchmarks.submitting        (make submitting)
 
-A round submits one job of each, one after the other, ours first in every second round: `trunkline submit` of a recipe of two tasks
-on two workers, and a script of Ray Train on two workers that takes one step of a linear model. Both are sent by the Jobs API, both
-train on gloo and CPU. When its first step ended is read from each job's log: the clocks of all machines must agree.
+A round submits one job of each, one after the other, ours first in every second round: `trunkline submit` of a recipe of two
+tasks on two workers, and a script of Ray Train on two workers that takes one step of a linear model. Both are sent by the Jobs
+API and train on gloo and CPU. When its first step ended is read from each job's log: the clocks of all machines must agree.
 
 Without --cluster on two nodes of a Ray cluster that is brought up on this machine, and ended afterwards.
 """

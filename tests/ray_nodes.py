@@ -101,10 +101,15 @@ class TwoNodes:
         ]
         try:
             self.head = Node(folder, "head", "--head", "--include-dashboard=true", f"--temp-dir={folder}/r", *where)
-            self.second = Node(folder, "second", f"--address=127.0.0.1:{port}")
+            self.joins = f"--address=127.0.0.1:{port}"
+            self.join()
         except BaseException:
             self.close()
             raise
+
+    def join(self) -> None:
+        """A second node, the first or one in place of one that is gone."""
+        self.second = Node(self.folder, "second", self.joins)
 
     def close(self) -> None:
         """Whatever names the folder in its command line, for a start that fails leaves some of it behind."""

@@ -27,8 +27,8 @@ from trunkline.clusters.submit import submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 PATIENCE_S = 2400
-STEPS = 160
-TRAIN = {"steps: 20": f"steps: {STEPS}", "save_every: 5": "save_every: 20", "evaluate_every: 10": "evaluate_every: 80"}
+STEPS = 80
+TRAIN = {"steps: 20": f"steps: {STEPS}", "save_every: 5": "save_every: 10", "evaluate_every: 10": "evaluate_every: 40"}
 SMALLER = {"tasks: [topic, score, tags, {task: answer, weight: 0.7}, words]": "tasks: [topic, {task: answer, weight: 0.7}]"}
 FILE = """\
 kind: ray
@@ -39,6 +39,23 @@ python: {python}
 placement: spread
 grace_s: 300
 timeout_s: 120
+"""
+# A step takes a tenth of a second at least, or the run would be over before it is disturbed; while `hold` is there it waits.
+PLUGIN = """\
+import time
+from pathlib import Path
+
+from trunkline.losses.classification import CrossEntropy
+from trunkline.registry import LOSSES
+
+
+@LOSSES.register("unhurried")
+class Unhurried(CrossEntropy):
+    def forward(self, outputs, targets):
+        time.sleep(0.1)
+        while (Path.home() / "hold").exists():
+            time.sleep(0.1)
+        return super().forward(outputs, targets)
 """
 # Stands where `python -m trunkline` would: takes the whole of a node for a moment.
 WAITER = """\
@@ -90,13 +107,15 @@ class Place:
     project: Path
     runs: Path
 
-    def submitted(self) -> str:
-        return str(asked(*SUBMIT)["id"])
+    def submitted(self, *more: str) -> str:
+        return str(asked(*SUBMIT, *more)["id"])
+
+    def lines(self, job: str, name: str) -> list[dict[str, Any]]:
+        file = self.runs / job / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
     def events(self, job: str, name: str) -> list[dict[str, Any]]:
-        file = self.runs / job / "events.jsonl"
-        lines = file.read_text().splitlines() if file.is_file() else []
-        return [event for line in lines if (event := json.loads(line))["event"] == name]
+        return [event for event in self.lines(job, "events.jsonl") if event["event"] == name]
 
     def wait_for(self, job: str, name: str, count: int = 1) -> None:
         """An event of the run; a job that ended without it is told with its log."""
@@ -127,6 +146,9 @@ def place() -> Iterator[Place]:
         assert before in text
         text = text.replace(before, after)
     recipe.write_text(text)
+    card = project / "tasks" / "topic" / "card.yaml"
+    card.write_text(f"{card.read_text()}loss: unhurried\n")
+    card.with_name("plugin.py").write_text(PLUGIN)
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("HOME", str(folder))
         changed.chdir(project)
@@ -217,6 +239,30 @@ def test_twenty_jobs_at_once_wait_for_their_resources_and_all_end(place: Place) 
 
     wait(ended, "twenty jobs")
     assert states == dict.fromkeys(jobs, "finished")
+
+
+def test_a_node_that_is_lost_shrinks_the_job_and_one_that_comes_grows_it_and_rows_stay_in_their_steps(
+    place: Place, undisturbed: str
+) -> None:
+    hold = place.nodes.folder / "hold"
+    job = place.submitted("--set", "workers={count: [1, 2], cpus: 2, grow_every_s: 1}")  # a node has room for one
+    place.wait_for(job, "checkpoint")
+    hold.touch()
+    place.nodes.second.kill()
+    place.wait_for(job, "training", 2)
+    place.nodes.join()
+    place.wait_for(job, "training", 3)
+    hold.unlink()
+    assert place.wait_until_ended(job) == "finished", command("logs", job)[-5000:]
+    began = place.events(job, "training")
+    assert [event["workers"] for event in began] == [2, 1, 2]
+    assert began[1]["step"] >= 10 and all(event["resumed"] for event in began[1:])
+    mine, theirs = (place.lines(own, "rows.jsonl") for own in (job, undisturbed))
+    assert len(mine) == STEPS and mine == theirs
+    mine, theirs = ([row for row in place.lines(own, "metrics.jsonl") if "train/lr" in row] for own in (job, undisturbed))
+    for here, there in zip(mine, theirs, strict=True):
+        losses = {name: value for name, value in there.items() if name.startswith("train/") and name.endswith("/loss")}
+        assert losses == pytest.approx({name: here[name] for name in losses}, abs=1e-3)
 
 
 def test_a_job_that_was_stopped_and_resumed_and_lost_a_node_ends_as_if_nothing_had_been(place: Place, undisturbed: str) -> None:

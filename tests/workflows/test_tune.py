@@ -9,7 +9,8 @@ import pytest
 
 from small_project import write_project
 from trunkline.cli.app import main
-from trunkline.workflows.tune import Search, halved, objective, settings
+from trunkline.config.recipe import load_recipe
+from trunkline.workflows.tune import Search, grouped, halved, objective, settings
 
 RANGES = {
     "optim.lr": {"from": 1e-4, "to": 1e-1, "log": True},
@@ -74,6 +75,14 @@ def test_a_trial_that_diverged_comes_last_and_a_tie_goes_to_the_first() -> None:
     scores = {0: 0.2, 1: None, 2: 0.5, 3: 0.5}
     trials = halved([{}] * 4, Search(RANGES, trials=4, rungs=(10,)), lambda _, wanted: {n: (scores[n], "") for n, _ in wanted})
     assert [trial.number for trial in trials] == [2, 3, 0, 1]
+
+
+def test_trials_of_a_tracked_recipe_are_runs_of_one_group(tmp_path: Path) -> None:
+    recipe = write_project(tmp_path)
+    assert grouped(load_recipe(recipe), "0123abcd") == []
+    for stated, group in (("{project: laws}", "tune-0123abcd"), ("{project: laws, group: ours}", "ours")):
+        overrides = [f"track.wandb={stated}"]
+        assert load_recipe(recipe, [*overrides, *grouped(load_recipe(recipe, overrides), "0123abcd")]).track.wandb.group == group
 
 
 def test_the_objective_is_the_mean_skill_or_that_of_a_task() -> None:

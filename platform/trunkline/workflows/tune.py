@@ -112,9 +112,12 @@ def tune(path: Path, search: Path, overrides: Sequence[str], *, together: int, i
         _check_point(path, [*overrides, *settings(point)], point, search)  # before anything runs
     place = project_folder(path) / ".trunkline" / "tune" / digest([recipe.model_dump(), vars(stated)])[:16]
 
+    tracker = grouped(recipe, place.name)
+
     def scored(steps: int, wanted: Sequence[tuple[int, Point]]) -> Mapping[int, tuple[float | None, str]]:
         jobs = [
-            (path, [*overrides, *settings(point)], place / f"{steps:07d}" / f"{number:03d}", steps) for number, point in wanted
+            (path, [*overrides, *settings(point), *tracker], place / f"{steps:07d}" / f"{number:03d}", steps)
+            for number, point in wanted
         ]
         found = _together(jobs, recipe, together) if together > 1 else [_one(*job, in_process) for job in jobs]
         pairs = [
@@ -168,6 +171,12 @@ def objective(rows: Sequence[Mapping[str, Any]] | None, name: str) -> float | No
     return float(np.mean(skills))
 
 
+def grouped(recipe: Recipe, study: str) -> list[str]:
+    """Overrides that give each trial a tracker's run of its own, all of the study in one group; none if the recipe has none."""
+    wandb = recipe.track.wandb
+    return [f"track.wandb.group={render_value(wandb.group or f'tune-{study}')}"] if wandb is not None else []
+
+
 def settings(point: Point) -> list[str]:
     """The point as overrides of the recipe."""
     return [f"{path}={render_value(value)}" for path, value in point.items()]
@@ -184,7 +193,7 @@ def _one(
     if mark.is_file():
         return None, mark.read_text()
     begun = next((run for run in runs if run.prepared.is_file()), None)
-    short = [f"train.steps={steps}", "track={}"]
+    short = [f"train.steps={steps}"]
     try:
         if begun is not None:
             result = train(path, resume=begun.run_id, keep_recipe=True, in_process=in_process, outputs=place)
@@ -201,7 +210,7 @@ def _together(jobs: Sequence[tuple[Path, list[str], Path, int]], recipe: Recipe,
     """Several trials at once, each in a process of Ray's with the recipe's cores; in the order of the jobs."""
     from trunkline.launch.ray_train import embedded_ray
 
-    workers = recipe.workers.model_copy(update={"count": together})
+    workers = recipe.workers.model_copy(update={"count": together, "at_least": None})
     with embedded_ray(recipe.model_copy(update={"workers": workers})):
         import ray
 
