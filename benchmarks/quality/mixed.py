@@ -30,10 +30,11 @@ class Scores:
 def table(
     found: Cells, *, pairs: Sequence[tuple[str, str]], budgets: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
-    """Scores of every pair and every budget alone, means over seeds; delta_m against each budget; differences to pair 1, to alone.
+    """Scores of each pair and each budget alone, means over seeds; delta_m against each budget; differences to pair 1, to alone.
 
-    delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better. Intervals are 95 %
-    of a bootstrap over test rows and seeds, the same draws on both sides. What was not trained on every seed is null.
+    delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better; a task that is 0 alone
+    is left out. Intervals are 95 % of a bootstrap over test rows and seeds, the same draws on both sides. What was not trained on
+    every seed is null.
     """
     shown = {pair: _scores(found, [[f"{pair[0]}-{pair[1]}-{seed}"] for seed in seeds], tasks) for pair in pairs}
     alone = {name: _scores(found, [[f"{name}-{task}-{seed}" for task in tasks] for seed in seeds], tasks) for name in budgets}
@@ -74,8 +75,9 @@ def _means(own: Scores | None, tasks: Sequence[str]) -> dict[str, float | None]:
 
 
 def _percent(own: np.ndarray, other: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """delta_m of means [T] or [T, B]."""
-    found: np.ndarray = 100 * ((own - other) / np.abs(other) * signs.reshape(-1, *[1] * (own.ndim - 1))).mean(0)
+    """delta_m of means [T] or [T, B], over the tasks that alone are not 0."""
+    of_tasks = 100 * (own - other) / np.where(other == 0, np.nan, np.abs(other)) * signs.reshape(-1, *[1] * (own.ndim - 1))
+    found: np.ndarray = np.nanmean(of_tasks, 0)
     return found
 
 
@@ -139,7 +141,14 @@ def markdown(found: Mapping[str, Any]) -> str:
     if not all(row["delta_m"] for row in found["pairs"]):
         return "\n".join([*lines, "", "Empty lines were not run yet."])
     told = [counted(found), ""] if len(found["pairs"]) > 1 else []
-    return "\n".join([*lines, "", *told, *apart(found)])
+    return "\n".join([*lines, "", *told, *left_out(found), *apart(found)])
+
+
+def left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each budget at which a task is 0, of which there is no percentage."""
+    for name, own in found["alone"].items():
+        if nothing := [task for task, value in own.items() if value == 0]:
+            yield from (f"delta_m, {name} leaves out {', '.join(nothing)}: 0 alone.", "")
 
 
 def apart(found: Mapping[str, Any]) -> Iterator[str]:
