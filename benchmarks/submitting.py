@@ -154,8 +154,10 @@ def measured(recipe: Path, cluster: Ray, rounds: int) -> Iterator[dict[str, Any]
         yield row
 
 
-def markdown(stored: dict[str, Any]) -> str:
-    """The figures as the page has them."""
+def markdown(stored: dict[str, Any] | None) -> str:
+    """The figures as the page has them. stored: None before there are any."""
+    if stored is None:
+        return "Not measured yet."
     rows = [f"| {row['round']} | {row['bare_s']:.0f} | {row['trunkline_s']:.0f} | {row['load']:.0f} |" for row in stored["rows"]]
     lines = ["| round | bare job, s | `submit`, s | processes waiting |", "|---:|---:|---:|---:|", *rows, ""]
     whole = f"The median of their ratios is **{stored['ratio']:.2f}** ({stored['low']:.2f} to {stored['high']:.2f}): "

@@ -16,6 +16,7 @@ import pytest
 from trunkline.config.recipe import load_recipe
 from trunkline.tasks.card import load_card
 
+pytestmark = pytest.mark.timeout(600)
 STEPS, SAVED, KILLED = 20, 10, 13
 AXIS, TOKENS = "train/global_step", "train/tokens"
 TASKS = ("topic", "answer", "words")
@@ -70,7 +71,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths = os.pathsep.join(path for path in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")) if path)
     words = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path_factory.mktemp("project")), str(KILLED), *SETTINGS]
     environment = {**plain, **folders, "PYTHONPATH": paths, "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=290, env=environment, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=580, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return Path(done.stdout.strip())
 
