@@ -1,0 +1,138 @@
+"""Twenty real steps: the first ten set the rate, the others say how wrong the prediction is."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import resource
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from trunkline.build.assemble import assemble
+from trunkline.build.memory import fitted
+from trunkline.build.optimization import make_schedule
+from trunkline.data.dealing import build_step
+from trunkline.launch.held import Held
+from trunkline.launch.local import alone
+from trunkline.launch.worker import exact_on_threads
+from trunkline.planning.hardware import Device, Links
+from trunkline.planning.step import Job, calibrated, memory, seconds
+from trunkline.training.optim import set_learning_rates
+from trunkline.training.step import run_step
+
+STEPS, FIRST = 20, 10
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of one worker here. step_s: CPU seconds of the process on a CPU, seconds on a GPU, of each step; predicted_s: of a later one.
+
+    error_s: of the prediction beside the mean of the steps it did not see. predicted_bytes, measured_bytes: the peak over what
+    was held before the model was there: resident memory on a CPU, what the allocator gave out on a GPU. device: at its own rate.
+    """
+
+    step_s: list[float]
+    host_s: float
+    predicted_s: float
+    measured_s: float
+    error_s: float
+    predicted_bytes: float
+    measured_bytes: float
+    error_bytes: float
+    device: Device
+
+
+def calibrate(run: Path, job: Job, device: Device) -> Calibration:
+    """Trains the first steps of a prepared run in this process, as its only worker, and throws them away.
+
+    On a CPU the seconds are its own, so that other work on the machine does not count; resident memory counts what the C library
+    keeps of freed blocks too, and the pages of the store that were read.
+    """
+    with alone():
+        taken, host, grown = _steps(run)
+    first, later = taken[:FIRST], taken[FIRST:]
+    host_s = statistics.median(host[:FIRST])
+    known = calibrated(device, job, statistics.median(first) - host_s)
+    told = replace(seconds(job, known, Links(), 1), host=host_s)
+    measured, held = statistics.fmean(later), memory(job, 1).peak
+    return Calibration(
+        step_s=taken,
+        host_s=host_s,
+        predicted_s=told.total,
+        measured_s=measured,
+        error_s=told.total / measured - 1,
+        predicted_bytes=held,
+        measured_bytes=grown,
+        error_bytes=held / grown - 1,
+        device=known,
+    )
+
+
+def _steps(run: Path) -> tuple[list[float], list[float], float]:
+    """Seconds of each step and of its host's part, and the bytes by which memory grew from before the model to its peak."""
+    importlib.import_module("deepspeed")  # what it holds itself is no part of the model
+    torch.set_num_threads(fitted(run).workers.cpus)
+    if not torch.cuda.is_available():
+        exact_on_threads()
+    before = _settled()
+    built = assemble(run)
+    held = Held(built, {}, 0)
+    engine, settings, schedule = held.engine, built.recipe.train, make_schedule(built.recipe)
+    plan = {"seed": built.recipe.seed, "rank": 0, "world": 1, "tokens_per_pass": settings.tokens_per_pass}
+    taken, host = list[float](), list[float]()
+    _forget_peak()
+    for step in range(1, STEPS + 1):
+        since = _clock()
+        packs = build_step(step, built.stream.next_step(step), built.tables, **plan)
+        packed = _clock()
+        set_learning_rates(engine.param_groups, schedule.factor(min(step, settings.steps)))
+        run_step(engine, packs, built.weighting, seed=built.recipe.seed, passes=built.passes)
+        taken.append(_clock() - since)
+        host.append(packed - since)
+    grown = _peak() - before
+    engine.close()
+    return taken, host, grown
+
+
+def _clock() -> float:
+    """CPU seconds of this process; on a GPU seconds, once it has nothing left to do."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _settled() -> float:
+    """Bytes held now, once freed blocks are given back."""
+    gc.collect()
+    if torch.cuda.is_available():
+        return float(torch.cuda.memory_allocated())
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    return _resident("VmRSS")
+
+
+def _forget_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif CLEAR.exists():
+        CLEAR.write_text("5")
+
+
+def _peak() -> float:
+    return float(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else _resident("VmHWM")
+
+
+def _resident(what: str) -> float:
+    """Linux's own account of this process. Elsewhere its peak, which only ever grows, stands for both."""
+    if not STATUS.exists():
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{what}:"))
+    return 1024.0 * int(line.split()[1])
