@@ -25,7 +25,8 @@ from trunkline.planning.step import Job, calibrated, memory, seconds
 from trunkline.training.optim import set_learning_rates
 from trunkline.training.step import run_step
 
-STEPS, FIRST = 20, 10
+STEPS, FIRST, MEMORY_STEPS = 20, 10, 3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -34,7 +35,8 @@ class Calibration:
     """Of one worker here. step_s: CPU seconds of the process on a CPU, seconds on a GPU, of each step; predicted_s: of a later one.
 
     error_s: of the prediction beside the mean of the steps it did not see. predicted_bytes, measured_bytes: the peak over what
-    was held before the model was there: resident memory on a CPU, what the allocator gave out on a GPU. device: at its own rate.
+    was held before the model was there: resident memory on a CPU, while every block is given back at once; what the allocator
+    gave out on a GPU. resident_bytes: the peak with what the C library keeps of freed blocks. device: at its own rate.
     """
 
     step_s: list[float]
@@ -45,17 +47,18 @@ class Calibration:
     predicted_bytes: float
     measured_bytes: float
     error_bytes: float
+    resident_bytes: float
     device: Device
 
 
 def calibrate(run: Path, job: Job, device: Device) -> Calibration:
     """Trains the first steps of a prepared run in this process, as its only worker, and throws them away.
 
-    On a CPU the seconds are its own, so that other work on the machine does not count; resident memory counts what the C library
-    keeps of freed blocks too, and the pages of the store that were read.
+    On a CPU the seconds are its own, so that other work on the machine does not count. Three steps before the twenty are for memory,
+    and warm up.
     """
     with alone():
-        taken, host, grown = _steps(run)
+        taken, host, grown, resident = _steps(run)
     first, later = taken[:FIRST], taken[FIRST:]
     host_s = statistics.median(host[:FIRST])
     known = calibrated(device, job, statistics.median(first) - host_s)
@@ -70,34 +73,40 @@ def calibrate(run: Path, job: Job, device: Device) -> Calibration:
         predicted_bytes=held,
         measured_bytes=grown,
         error_bytes=held / grown - 1,
+        resident_bytes=resident,
         device=known,
     )
 
 
-def _steps(run: Path) -> tuple[list[float], list[float], float]:
-    """Seconds of each step and of its host's part, and the bytes by which memory grew from before the model to its peak."""
+def _steps(run: Path) -> tuple[list[float], list[float], float, float]:
+    """Seconds of each step and of its host's part, and the bytes by which memory grew from before the model to its peaks."""
     importlib.import_module("deepspeed")  # what it holds itself is no part of the model
     torch.set_num_threads(fitted(run).workers.cpus)
     if not torch.cuda.is_available():
         exact_on_threads()
     before = _settled()
+    _given_back(at_once=True)
     built = assemble(run)
     held = Held(built, {}, 0)
-    engine, settings, schedule = held.engine, built.recipe.train, make_schedule(built.recipe)
+    settings, schedule = built.recipe.train, make_schedule(built.recipe)
     plan = {"seed": built.recipe.seed, "rank": 0, "world": 1, "tokens_per_pass": settings.tokens_per_pass}
-    taken, host = list[float](), list[float]()
+    taken, host, grown = list[float](), list[float](), 0.0
     _forget_peak()
-    for step in range(1, STEPS + 1):
+    for step in range(1, MEMORY_STEPS + STEPS + 1):
         since = _clock()
         packs = build_step(step, built.stream.next_step(step), built.tables, **plan)
         packed = _clock()
-        set_learning_rates(engine.param_groups, schedule.factor(min(step, settings.steps)))
-        run_step(engine, packs, built.weighting, seed=built.recipe.seed, passes=built.passes)
-        taken.append(_clock() - since)
-        host.append(packed - since)
-    grown = _peak() - before
-    engine.close()
-    return taken, host, grown
+        set_learning_rates(held.engine.param_groups, schedule.factor(min(step, settings.steps)))
+        run_step(held.engine, packs, built.weighting, seed=built.recipe.seed, passes=built.passes)
+        if step > MEMORY_STEPS:
+            taken.append(_clock() - since)
+            host.append(packed - since)
+        elif step == MEMORY_STEPS:
+            grown = _peak() - before
+            _given_back(at_once=False)
+    resident = _peak() - before
+    held.engine.close()
+    return taken, host, grown, resident
 
 
 def _clock() -> float:
@@ -117,6 +126,14 @@ def _settled() -> float:
     if trim is not None:
         trim(0)
     return _resident("VmRSS")
+
+
+def _given_back(*, at_once: bool) -> None:
+    """Whether the C library gives every large block back to the system when it is freed, or keeps most, as it comes to by itself."""
+    change = getattr(ctypes.CDLL(None), "mallopt", None)
+    if change is not None:
+        change(M_MMAP_THRESHOLD, 1 << 16 if at_once else 32 << 20)
+        change(M_TRIM_THRESHOLD, 1 << 17 if at_once else 64 << 20)
 
 
 def _forget_peak() -> None:

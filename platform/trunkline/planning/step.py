@@ -17,7 +17,7 @@ LONGER = 10  # times as long a step as its compute asks for: beyond it, raising 
 class Job:
     """What is to be trained. trained: parameters with a gradient. tokens: of a step, over all workers; pass_tokens: held at once.
 
-    half: activations are kept and products made in 16 bits.
+    half: activations are kept and products made in 16 bits. exchanged: bytes of a gradient as it is sent, float32 here.
     """
 
     parameters: int
@@ -28,6 +28,7 @@ class Job:
     stage: int
     footprint: Footprint
     half: bool = False
+    exchanged: int = 4
 
     def of_worker(self, workers: int) -> tuple[float, int]:
         """Tokens of a worker's step, and the passes they take."""
@@ -78,7 +79,7 @@ def seconds(job: Job, device: Device, links: Links, workers: int) -> Seconds:
         compute=job.footprint.flops * tokens / device.rate,
         launch=job.footprint.kernels * passes * device.kernel_s,
         optimizer=STEPPED * part / device.memory_rate,
-        communication=links.exchange(4 * job.trained, workers, job.stage, passes),
+        communication=links.exchange(job.exchanged * job.trained, workers, job.stage, passes),
         host=PACKED_S * job.tokens / workers,
         ahead=device.ahead,
     )
