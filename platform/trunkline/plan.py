@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -109,26 +108,11 @@ def hazards(recipe: Recipe, planned: Sequence[Planned], parameters: int) -> Iter
         )
 
 
-    yield from _threads(recipe)
     if asked := attention_dropout(recipe):
         yield (
             f"trunk.pretrained was trained with an attention dropout of {asked:g}, and attention has none here: the kernels for packed "
             "rows know none. trunk.dropout is that of the hidden states."
         )
-
-
-def _threads(recipe: Recipe) -> Iterator[str]:
-    """Where workers train on the CPUs of this machine."""
-    workers, cpus, here = recipe.workers.count, recipe.workers.cpus, os.cpu_count() or 1
-    if recipe.workers.gpus:
-        return
-    if workers > 1 and workers * cpus > here:
-        yield (
-            f"{workers} workers of {cpus} threads wait for each other on {here} CPU cores, if they run on this machine. "
-            "Lower workers.count or workers.cpus."
-        )
-    elif cpus > here:
-        yield f"workers.cpus {cpus} is more threads than the {here} cores of this machine: they wait for each other. Take {here}."
 
 
 def attention_dropout(recipe: Recipe) -> float:

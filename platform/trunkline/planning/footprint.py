@@ -84,14 +84,17 @@ ATTENTION = {FORWARD[0]: 0, "_scaled_dot_product_flash_attention_for_cpu_backwar
 
 
 class Saved:
-    """Storages that autograd keeps for the backward, each once; parameters are not counted, they are there anyway."""
+    """Storages that autograd keeps for the backward, each once. Parameters and their copies in half precision are no activations."""
 
     def __init__(self, model: nn.Module) -> None:
         self._known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+        self._shapes = {tuple(sorted(parameter.shape)) for parameter in model.parameters()}
         self.sizes: dict[int, int] = {}
         self._held: list[Tensor] = []  # or an address would be given out again
 
     def pack(self, tensor: Tensor) -> Tensor:
+        if tensor.dtype in (torch.bfloat16, torch.float16) and tuple(sorted(tensor.shape)) in self._shapes:
+            return tensor
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self._known and storage.data_ptr() not in self.sizes:
             self.sizes[storage.data_ptr()] = storage.nbytes()

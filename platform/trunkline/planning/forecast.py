@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,7 +34,10 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """tasks: what is drawn. memory, step: of one of `workers` workers; bound: of the step in words. calibration: if it was asked for."""
+    """tasks: what is drawn. memory, step: of one of `workers` workers; bound: of the step in words. calibration: if it was asked for.
+
+    hazards: of memory, workers and threads; those of the data are told by `plan`.
+    """
 
     tasks: list[Planned]
     job: Job
@@ -74,7 +78,7 @@ def forecast(
     prices = cluster.prices if cluster is not None else None
     step, held = seconds(job, device, links, workers), memory(job, workers)
     points = curve(job, device, links, prices, workers)
-    ill = list(_hazards(job, device, held, next(own for own in points if own.workers == workers)))
+    ill = [*threads(recipe, cluster), *_hazards(job, device, held, next(own for own in points if own.workers == workers))]
     for sentence in ill:
         say(f"warning: {sentence}")
     words, currency = in_words(job, step, workers), prices.currency if prices is not None else None
@@ -98,6 +102,16 @@ def _job(recipe: Recipe, built: Assembly) -> Job:
         footprint=measure(built, precision="bf16" if half else "float32"),
         half=half,
     )
+
+
+def threads(recipe: Recipe, cluster: Cluster | None) -> Iterator[str]:
+    """Where workers would train on this machine's CPUs: those that have to wait for each other."""
+    workers, cpus, here = max(recipe.workers.count, 1), recipe.workers.cpus, os.cpu_count() or 1
+    if not recipe.workers.gpus and (cluster is None or cluster.kind == "local") and workers * cpus > here:
+        yield (
+            f"{workers} x {cpus} threads on this machine's {here} CPU cores wait for each other. Lower workers.count or workers.cpus, or "
+            "name the cluster it is for."
+        )
 
 
 def _hazards(job: Job, device: Device, held: Memory, own: Point) -> Iterator[str]:
