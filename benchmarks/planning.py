@@ -2,9 +2,10 @@
 
     python -m benchmarks.planning
 
-A Transformer from scratch with three tasks, a GRU with two, and a Transformer of MiniLM's shape that starts from a folder, whose weights are
-generated. Each trains 20 steps on this machine: the rate is set from the first ten, the prediction is compared with the others, and the
-peak of memory with what was predicted before any step. Kept in benchmarks/results/planning.json; the table goes into docs/performance.md.
+A Transformer from scratch with three tasks, a GRU with two, and a Transformer of MiniLM's shape that starts from a folder,
+whose weights are generated. Each trains 20 steps on this machine: the rate is set from the first ten, the prediction is
+compared with the others, and the peak of memory with what was predicted before any step. Kept in
+benchmarks/results/planning.json; the table goes into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ def project(folder: Path, name: str) -> Path:
     """A project with 2,000 generated rows; returns its recipe of that name."""
     chance = random.Random(0)
     rows = [
-        {"text": " ".join(chance.choices(WORDS, k=chance.randint(8, 24))), "label": chance.choice("abc"), "value": chance.random()}
+        {
+            "text": " ".join(chance.choices(WORDS, k=chance.randint(8, 24))),
+            "label": chance.choice("abc"),
+            "value": chance.random(),
+        }
         for _ in range(2000)
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -2,10 +2,10 @@
 
     python -m benchmarks.scale FOLDER
 
-FOLDER gets four tasks of 25 million rows each, some 7 GB, which are removed in the end. They are laid out as the store lays them out, from a few
-thousand rows that were prepared as for any run, again and again. Each side runs in a process of its own, as a worker begins:
-`assemble` opens stores, model and stream, and the first step is drawn and packed; imports are not counted, which no store changes.
-Kept in benchmarks/results/scale.json; the table goes into docs/performance.md.
+FOLDER gets four tasks of 25 million rows each, some 7 GB, which are removed in the end. They are laid out as the store lays
+them out, from a few thousand rows that were prepared as for any run, again and again. Each side runs in a process of its own,
+as a worker begins: `assemble` opens stores, model and stream, and the first step is drawn and packed; imports are not counted,
+which no store changes. Kept in benchmarks/results/scale.json; the table goes into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def prepared(folder: Path) -> Path:
     from trunkline.config.recipe import load_recipe
 
     chance = random.Random(0)
-    rows = [{"text": " ".join(chance.choices(WORDS, k=3)) + f" {number}", "label": chance.choice("abc")} for number in range(5000)]
+    rows = [
+        {"text": " ".join(chance.choices(WORDS, k=3)) + f" {number}", "label": chance.choice("abc")} for number in range(5000)
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for number in range(TASKS):
         (folder / "tasks" / f"task_{number}").mkdir(parents=True)
@@ -133,7 +135,8 @@ def measure(run: Path) -> Row:
 
 
 def resident() -> dict[str, int]:
-    """Linux's account of this process's memory, bytes. VmRSS: all; RssAnon: without pages of files, which are given up when needed."""
+    """Linux's account of this process's memory, bytes. VmRSS: all; RssAnon: without pages of files, which are given up when
+    needed."""
     lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
     return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if words[0] in ("VmRSS:", "RssAnon:")}
 
@@ -145,7 +148,7 @@ def met(small: Row, large: Row) -> bool:
 
 def markdown(rows: list[Row]) -> str:
     lines = [
-        "| training rows | start, CPU s | memory it takes, MB | of it not pages of files | after 220 steps | draws a CPU s | packed rows a CPU s |",
+        "| training rows | start, CPU s | memory, MB | without pages of files | so after 220 steps | draws a CPU s | packed rows a CPU s |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:

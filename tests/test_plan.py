@@ -107,7 +107,13 @@ def test_plan_shows_shares_of_the_tasks_that_are_drawn_and_leaves_no_run(
         and shown[3] == ""
     )
     assert [line.split("  ")[0] for line in shown[4:11]] == [
-        "memory of a worker", "weights", "gradients", "moments", "activations", "working", "at its peak"
+        "memory of a worker",
+        "weights",
+        "gradients",
+        "moments",
+        "activations",
+        "working",
+        "at its peak",
     ]
     assert "ound" in shown[19] and "efficiency" in shown[21] and len(shown) == 22 + 11
     assert not (tmp_path / "outputs").exists()
@@ -169,7 +175,11 @@ def test_a_leak_between_two_tasks_is_named_before_anything_is_trained(tmp_path: 
             1.0,
             "launch-bound: a GPU is through with 160 tok",
         ),
-        (("trunk={kind: transformer, pretrained: 'PLACE'}",), 1.0, "trained with an attention dropout of 0.1, and attention has none"),
+        (
+            ("trunk={kind: transformer, pretrained: 'PLACE'}",),
+            1.0,
+            "trained with an attention dropout of 0.1, and attention has none",
+        ),
     ],
 )
 def test_a_hazard_of_a_run_is_a_sentence(tmp_path: Path, overrides: tuple[str, ...], passes: float, said: str) -> None:

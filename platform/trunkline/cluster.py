@@ -76,7 +76,9 @@ class Prices(Strict):
     """What a worker costs, for `trunkline plan`."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(description="such as EUR")
-    worker_hour: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(description="of one worker, with its share of a node")
+    worker_hour: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        description="of one worker, with its share of a node"
+    )
 
 
 class Cluster(Strict):

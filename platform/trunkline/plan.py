@@ -107,11 +107,10 @@ def hazards(recipe: Recipe, planned: Sequence[Planned], parameters: int) -> Iter
             f"train.tokens_per_step to {wanted:,} or more, and tokens_per_pass to {LAUNCH_BOUND:,}."
         )
 
-
     if asked := attention_dropout(recipe):
         yield (
-            f"trunk.pretrained was trained with an attention dropout of {asked:g}, and attention has none here: the kernels for packed "
-            "rows know none. trunk.dropout is that of the hidden states."
+            f"trunk.pretrained was trained with an attention dropout of {asked:g}, and attention has none here: the "
+            "kernels for packed rows know none. trunk.dropout is that of the hidden states."
         )
 
 

@@ -47,7 +47,9 @@ def test_what_autograd_keeps_and_multiplies_is_counted_by_hand() -> None:
 @pytest.mark.parametrize(
     "trunk", ["{kind: transformer, hidden_size: 16, layers: 5, heads: 2}", "{kind: gru, hidden_size: 16, layers: 4}"]
 )
-def test_two_layers_tell_what_all_of_them_keep(built: Callable[..., Assembly], trunk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_layers_tell_what_all_of_them_keep(
+    built: Callable[..., Assembly], trunk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = measure(built(trunk))
     monkeypatch.setattr(footprint, "FEWEST", 99)
     every = measure(built(trunk))
@@ -75,5 +77,8 @@ def test_the_pack_is_as_small_as_it_is_asked_to_be(built: Callable[..., Assembly
 
 
 def test_half_precision_copies_of_weights_are_no_cost_of_a_token(built: Callable[..., Assembly]) -> None:
-    few, many = (measure(built("{kind: transformer, hidden_size: 16, layers: 1, heads: 2}"), tokens=size, precision="bf16") for size in (64, 160))
+    few, many = (
+        measure(built("{kind: transformer, hidden_size: 16, layers: 1, heads: 2}"), tokens=size, precision="bf16")
+        for size in (64, 160)
+    )
     assert few.saved == pytest.approx(many.saved, rel=0.15)

@@ -1,16 +1,17 @@
 """The model of memory and exchange against what others published: nine points, none of them fitted by itself.
 
-What is assumed, once for all points: 336M parameters (BERT-large), gradients of 2 bytes, nothing hidden behind the backward, 0.8 of
-a wire's rate (`hardware.REACHED`), the peaks, memory rates and NVLinks of `hardware.DEVICES`. Of each source: the samples a second of
-one of its GPUs, its batches, its GPUs a node. Of each source's network: eight ports of 200 (A100) and 400 Gbit/s (H100) a node, as
-the machines have; for the V100s, whose source does not say what the exchange reached, one of 100 Gbit/s, which serves three points
-(with all eight ports of a DGX-2 the model says 99, 97 and 87 %).
+What is assumed, once for all points: 336M parameters (BERT-large), gradients of 2 bytes, nothing hidden behind the backward,
+0.8 of a wire's rate (`hardware.REACHED`), the peaks, memory rates and NVLinks of `hardware.DEVICES`. Of each source: the
+samples a second of one of its GPUs, its batches, its GPUs a node. Of each source's network: eight ports of 200 (A100) and 400
+Gbit/s (H100) a node, as the machines have; for the V100s, whose source does not say what the exchange reached, one of 100 Gbit/s,
+which serves three points (with all eight ports of a DGX-2 the model says 99, 97 and 87 %).
 
-Sources. Memory: DeepSpeed's documentation of its estimators, 2,851M parameters of which the largest layer has 32M, 8 GPUs; stage 2
-there counted 4P + 16P / n, the installed 0.19.8 counts 2P + 18P / n. A100: NVIDIA DeepLearningExamples, PyTorch BERT, 21.11,
-multi-node table. V100: DeepSpeed's BERT pre-training tutorial, 16 to 1,024 GPUs. H100: NVIDIA's MLPerf BERT, 48 packed rows of 512 a GPU
-on one node, 36 on eight, 48 % of the peak; it counts the seconds to a score, evaluation and start with it, so that its tolerance is wide.
-Two of the nine (64 V100s, A100s at 512 tokens) are of the same tables as those that the plan was asked to be held to.
+Sources. Memory: DeepSpeed's documentation of its estimators, 2,851M parameters of which the largest layer has 32M, 8 GPUs;
+stage 2 there counted 4P + 16P / n, the installed 0.19.8 counts 2P + 18P / n. A100: NVIDIA DeepLearningExamples, PyTorch BERT,
+21.11, multi-node table. V100: DeepSpeed's BERT pre-training tutorial, 16 to 1,024 GPUs. H100: NVIDIA's MLPerf BERT, 48 packed
+rows of 512 a GPU on one node, 36 on eight, 48 % of the peak; it counts the seconds to a score, evaluation and start with it, so
+that its tolerance is wide. Two of the nine (64 V100s, A100s at 512 tokens) are of the same tables as those that the plan was
+asked to be held to.
 """
 
 from __future__ import annotations

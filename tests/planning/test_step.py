@@ -13,9 +13,7 @@ from trunkline.planning.scaling import curve
 from trunkline.planning.step import Job, calibrated, in_words, memory, seconds
 
 TOKEN = Footprint(saved=1000.0, widest=100.0, flops=6e6, kernels=500, layers=4, counted=2)
-JOB = Job(
-    parameters=1_000_000, trained=1_000_000, tokens=65_536, pass_tokens=65_536, steps=3600, stage=0, footprint=TOKEN
-)
+JOB = Job(parameters=1_000_000, trained=1_000_000, tokens=65_536, pass_tokens=65_536, steps=3600, stage=0, footprint=TOKEN)
 H100 = DEVICES["h100"]
 
 
@@ -27,7 +25,9 @@ def test_an_all_reduce_is_worked_by_hand() -> None:
     assert links.exchange(1e9, 1, 3, 5) == 0
 
 
-@pytest.mark.parametrize(("stage", "passes", "halves"), [(0, 1, 2), (0, 4, 2), (1, 4, 2), (2, 1, 2), (2, 4, 5), (3, 1, 3), (3, 4, 12)])
+@pytest.mark.parametrize(
+    ("stage", "passes", "halves"), [(0, 1, 2), (0, 4, 2), (1, 4, 2), (2, 1, 2), (2, 4, 5), (3, 1, 3), (3, 4, 12)]
+)
 def test_what_a_stage_exchanges_is_as_many_halves_of_an_all_reduce(stage: int, passes: int, halves: int) -> None:
     links = Links()
     assert links.exchange(1e8, 16, stage, passes) == pytest.approx(halves / 2 * links.all_reduce(1e8, 16))
@@ -66,7 +66,11 @@ def test_a_step_is_the_sum_of_its_terms_and_launches_run_beside_a_gpu_alone() ->
 @pytest.mark.parametrize(
     ("changes", "workers", "said"),
     [
-        ({"tokens": 4096, "pass_tokens": 4096}, 1, "launch-bound (60% of the step): raise train.tokens_per_step from 4,096 to 40,960"),
+        (
+            {"tokens": 4096, "pass_tokens": 4096},
+            1,
+            "launch-bound (60% of the step): raise train.tokens_per_step from 4,096 to 40,960",
+        ),
         ({"parameters": 10**9, "trained": 10**9}, 64, "bound by communication"),
         ({"parameters": 10**9, "trained": 10**9}, 1, "bound by the optimizer's step"),
         ({"footprint": dataclasses.replace(TOKEN, flops=6e9)}, 1, "bound by compute"),

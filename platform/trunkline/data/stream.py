@@ -23,11 +23,11 @@ BLOCK = 256  # draws decided at once; what lies behind the step's cut is not con
 class Stream:
     """Draws units until the next would pass `tokens_per_step`; that one opens the next step.
 
-    sizes: tokens of each training row, per task; of very many rows `Sizes`. groups: rows drawn together, per task (1 unless the loss couples rows).
-    divisible: tasks whose groups need not stay together once they are drawn. Within a task every row comes once before any comes
-    twice. difficulty: of each row, per task, if the sampler releases the easy ones first: then every row of what is released
-    comes once before any of it comes twice. Raises ConfigError if what stays together can pass `unit_limit` tokens, or a group a
-    step's; DataError if a task has fewer rows than a group.
+    sizes: tokens of each training row, per task; of very many rows `Sizes`. groups: rows drawn together, per task (1 unless the
+    loss couples rows). divisible: tasks whose groups need not stay together once they are drawn. Within a task every row comes
+    once before any comes twice. difficulty: of each row, per task, if the sampler releases the easy ones first: then every row
+    of what is released comes once before any of it comes twice. Raises ConfigError if what stays together can pass `unit_limit`
+    tokens, or a group a step's; DataError if a task has fewer rows than a group.
     """
 
     def __init__(

@@ -32,7 +32,8 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one worker here. step_s: CPU seconds of the process on a CPU, seconds on a GPU, of each step; predicted_s: of a later one.
+    """Of one worker here. step_s: CPU seconds of the process on a CPU, seconds on a GPU, of each step; predicted_s: of a later
+    one.
 
     error_s: of the prediction beside the mean of the steps it did not see. predicted_bytes, measured_bytes: the peak over what
     was held before the model was there: resident memory on a CPU, while every block is given back at once; what the allocator
@@ -54,8 +55,8 @@ class Calibration:
 def calibrate(run: Path, job: Job, device: Device) -> Calibration:
     """Trains the first steps of a prepared run in this process, as its only worker, and throws them away.
 
-    On a CPU the seconds are its own, so that other work on the machine does not count. Three steps before the twenty are for memory,
-    and warm up.
+    On a CPU the seconds are its own, so that other work on the machine does not count. Three steps before the twenty are for
+    memory, and warm up.
     """
     with alone():
         taken, host, grown, resident = _steps(run)
@@ -129,7 +130,8 @@ def _settled() -> float:
 
 
 def _given_back(*, at_once: bool) -> None:
-    """Whether the C library gives every large block back to the system when it is freed, or keeps most, as it comes to by itself."""
+    """Whether the C library gives every large block back to the system when it is freed, or keeps most, as it comes to by
+    itself."""
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is not None:
         change(M_MMAP_THRESHOLD, 1 << 16 if at_once else 32 << 20)

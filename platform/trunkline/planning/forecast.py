@@ -25,7 +25,8 @@ WASTEFUL = 0.5  # efficiency
 
 @dataclass(frozen=True)
 class Assumed:
-    """What the machine is taken to be, beside its cluster file. gpu: by name; nvlink, network: bytes a second; None: by default."""
+    """What the machine is taken to be, beside its cluster file. gpu: by name; nvlink, network: bytes a second; None: by
+    default."""
 
     gpu: str = "h100"
     nvlink: float | None = None
@@ -34,7 +35,8 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """tasks: what is drawn. memory, step: of one of `workers` workers; bound: of the step in words. calibration: if it was asked for.
+    """tasks: what is drawn. memory, step: of one of `workers` workers; bound: of the step in words. calibration: if it was
+    asked for.
 
     hazards: of memory, workers and threads; those of the data are told by `plan`.
     """
@@ -109,8 +111,8 @@ def threads(recipe: Recipe, cluster: Cluster | None) -> Iterator[str]:
     workers, cpus, here = max(recipe.workers.count, 1), recipe.workers.cpus, os.cpu_count() or 1
     if not recipe.workers.gpus and (cluster is None or cluster.kind == "local") and workers * cpus > here:
         yield (
-            f"{workers} x {cpus} threads on this machine's {here} CPU cores wait for each other. Lower workers.count or workers.cpus, or "
-            "name the cluster it is for."
+            f"{workers} x {cpus} threads on this machine's {here} CPU cores wait for each other. Lower workers.count or "
+            "workers.cpus, or name the cluster it is for."
         )
 
 
@@ -122,6 +124,6 @@ def _hazards(job: Job, device: Device, held: Memory, own: Point) -> Iterator[str
         )
     if own.workers > 1 and own.efficiency < WASTEFUL:
         yield (
-            f"{own.workers} workers do the work of {own.workers * own.efficiency:.1f}: the step is bound by {own.bound}. Take fewer, "
-            f"or raise train.tokens_per_step above {job.tokens:,}."
+            f"{own.workers} workers do the work of {own.workers * own.efficiency:.1f}: the step is bound by {own.bound}. Take "
+            f"fewer, or raise train.tokens_per_step above {job.tokens:,}."
         )

@@ -13,8 +13,8 @@ REACHED = 0.8  # of a wire's rate, by large messages: NVIDIA's nccl-tests tell 7
 class Device:
     """peak: operations a second of dense matrix products; share: of them that training reaches; memory_rate: bytes a second.
 
-    memory: bytes. kernel_s: from one kernel to the next, at least; `ahead`: it runs beside the device's work, which then hides it.
-    nvlink: bytes a second and direction between devices of a node.
+    memory: bytes. kernel_s: from one kernel to the next, at least; `ahead`: it runs beside the device's work, which then hides
+    it. nvlink: bytes a second and direction between devices of a node.
     """
 
     peak: float
@@ -77,8 +77,9 @@ class Links:
     def exchange(self, size: float, workers: int, stage: int, passes: int) -> float:
         """Seconds that a step's workers exchange at a ZeRO stage, gradients and weights of `size` bytes each; nothing is hidden.
 
-        An all-reduce is two halves, a scattered sum and a gathering. Stages 0 and 1 take both once a step; stage 2 sums after each
-        pass; stage 3 also gathers the weights for each forward and backward. Source: Rajbhandari et al., arXiv:1910.02054, section 7.
+        An all-reduce is two halves, a scattered sum and a gathering. Stages 0 and 1 take both once a step; stage 2 sums after
+        each pass; stage 3 also gathers the weights for each forward and backward. Source: Rajbhandari et al., arXiv:1910.02054,
+        section 7.
         """
         if workers == 1:
             return 0.0

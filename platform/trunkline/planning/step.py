@@ -38,7 +38,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one step. compute: matrix products; launch: sending kernels; host: drawing and packing rows. ahead: as `Device` has it."""
+    """Of one step. compute: matrix products; launch: sending kernels; host: drawing and packing rows. ahead: as `Device` has
+    it."""
 
     compute: float
     launch: float
@@ -88,8 +89,9 @@ def seconds(job: Job, device: Device, links: Links, workers: int) -> Seconds:
 def memory(job: Job, workers: int) -> Memory:
     """The most a worker holds at once.
 
-    At stage 0 a step of one pass has its gradients come while its activations go, so that it never holds all of both; with several
-    passes, and where buckets are laid out beforehand, it does. The backward works on two tensors like the widest that was kept.
+    At stage 0 a step of one pass has its gradients come while its activations go, so that it never holds all of both; with
+    several passes, and where buckets are laid out beforehand, it does. The backward works on two tensors like the widest that
+    was kept.
     """
     tokens, passes = job.of_worker(workers)
     held = min(tokens, job.pass_tokens)
@@ -111,11 +113,14 @@ def in_words(job: Job, found: Seconds, workers: int) -> str:
     of = f"{min(share[found.bound], 1):.0%} of the step"
     if found.bound == "launch":
         wanted = job.tokens * min(max(2.0, found.launch / max(found.compute, 1e-12)), LONGER)
-        return f"launch-bound ({of}): raise train.tokens_per_step from {job.tokens:,} to {_rounded(wanted):,}, and tokens_per_pass with it"
+        more = f"raise train.tokens_per_step from {job.tokens:,} to {_rounded(wanted):,}, and tokens_per_pass with it"
+        return f"launch-bound ({of}): {more}"
     if found.bound == "communication":
         return f"bound by communication ({of}): take fewer than {workers} workers, or raise train.tokens_per_step"
     if found.bound == "optimizer":
-        return f"bound by the optimizer's step ({of}): raise train.tokens_per_step, or with several workers take engine.zero_stage 1"
+        return (
+            f"bound by the optimizer's step ({of}): raise train.tokens_per_step, or with several workers take engine.zero_stage 1"
+        )
     if found.bound == "host":
         return f"bound by packing rows on the host ({of}): it is not hidden behind the device's work"
     return f"bound by compute ({of}): more workers or a faster device shorten it"
