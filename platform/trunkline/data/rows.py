@@ -13,8 +13,7 @@ MANY = 1 << 20  # rows up to which a task's sizes are laid out
 
 @dataclass(frozen=True)
 class Sizes:
-    """Tokens of each row of a large task, worked out where they are asked for: nothing is laid out. starts [n+1]; longest: of
-    any.
+    """Tokens of each row of a large task, worked out where they are asked for. starts [n+1]; longest: tokens of the longest.
 
     Indexed by rows [k] it gives int64 [k]; numpy makes an array of it where all are needed.
     """

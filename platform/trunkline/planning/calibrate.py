@@ -32,8 +32,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one worker here. step_s: CPU seconds of the process on a CPU, seconds on a GPU, of each step; predicted_s: of a later
-    one.
+    """Of one worker here. step_s: of each step, CPU seconds of the process on a CPU; predicted_s: of a later one.
 
     error_s: of the prediction beside the mean of the steps it did not see. predicted_bytes, measured_bytes: the peak over what
     was held before the model was there: resident memory on a CPU, while every block is given back at once; what the allocator
@@ -130,8 +129,7 @@ def _settled() -> float:
 
 
 def _given_back(*, at_once: bool) -> None:
-    """Whether the C library gives every large block back to the system when it is freed, or keeps most, as it comes to by
-    itself."""
+    """Whether the C library gives every large block back when it is freed, or keeps most, as it comes to by itself."""
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is not None:
         change(M_MMAP_THRESHOLD, 1 << 16 if at_once else 32 << 20)

@@ -44,8 +44,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Per token of a pass: `saved` bytes of activations kept, `widest` bytes of the largest of them, `flops`; `kernels` of a
-    pass.
+    """Per token: `saved` bytes of activations, `widest` bytes of the largest of them, `flops`; `kernels` of a whole pass.
 
     layers: how many the trunk has; counted: how many were run, the others are like the last of them.
     """
@@ -85,8 +84,7 @@ ATTENTION = {FORWARD[0]: 0, "_scaled_dot_product_flash_attention_for_cpu_backwar
 
 
 class Saved:
-    """Storages that autograd keeps for the backward, each once. Parameters and their copies in half precision are no
-    activations."""
+    """Storages that autograd keeps for the backward, each once; but for parameters and their copies in half precision."""
 
     def __init__(self, model: nn.Module) -> None:
         self._known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
@@ -105,10 +103,9 @@ class Saved:
 
 
 def measure(built: Assembly, *, tokens: int = TINY, precision: str = "float32") -> Footprint:
-    """Runs the trunk's first layer, then two, with all heads and losses, and tells what they keep; the layers above are alike.
+    """Runs two of the trunk's layers, then one, with all heads and losses, and tells what all of them keep.
 
-    Source: the hooks of `torch.autograd.graph.saved_tensors_hooks`. Where layers are few or a head mixes all of them, all are
-    run. The model is used up. precision: as the engine's.
+    Where layers are few, or a head mixes all of them, all are run. The model is used up. precision: as the engine's.
     """
     model, batch = built.model, _batch(built, min(tokens, built.recipe.train.tokens_per_pass))
     built.objective.precision = precision

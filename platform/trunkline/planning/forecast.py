@@ -25,8 +25,7 @@ WASTEFUL = 0.5  # efficiency
 
 @dataclass(frozen=True)
 class Assumed:
-    """What the machine is taken to be, beside its cluster file. gpu: by name; nvlink, network: bytes a second; None: by
-    default."""
+    """What the machine is taken to be. gpu: by name; nvlink, network: bytes a second, None: by default."""
 
     gpu: str = "h100"
     nvlink: float | None = None
@@ -35,10 +34,9 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """tasks: what is drawn. memory, step: of one of `workers` workers; bound: of the step in words. calibration: if it was
-    asked for.
+    """tasks: what is drawn. memory, step: of one of `workers` workers; bound: of the step, in words.
 
-    hazards: of memory, workers and threads; those of the data are told by `plan`.
+    calibration: if it was asked for. hazards: of memory, workers and threads; those of the data are told by `plan`.
     """
 
     tasks: list[Planned]

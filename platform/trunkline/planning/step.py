@@ -38,8 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one step. compute: matrix products; launch: sending kernels; host: drawing and packing rows. ahead: as `Device` has
-    it."""
+    """Of one step. compute: matrix products; launch: sending kernels; host: packing rows. ahead: as `Device` has it."""
 
     compute: float
     launch: float
