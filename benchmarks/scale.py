@@ -148,7 +148,7 @@ def met(small: Row, large: Row) -> bool:
 
 def markdown(rows: list[Row]) -> str:
     lines = [
-        "| training rows | start, CPU s | memory, MB | without file pages | so after 220 steps | draws a CPU s | packed rows a CPU s |",
+        "| rows | start, CPU s | memory, MB | of it no pages of files | after 220 steps | draws a CPU s | packed a CPU s |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
