@@ -1,11 +1,11 @@
-"""A store of 100 million rows on disk: what a worker's start, memory and draws cost beside a store of a thousandth of them.
+"""A store of 100 million rows on disk: what a worker's start, memory and draws cost beside stores of fewer.
 
     python -m benchmarks.scale FOLDER
 
 FOLDER gets four tasks of 25 million rows each, some 7 GB, which are removed in the end. They are laid out as the store lays
-them out, from a few thousand rows that were prepared as for any run, again and again. Each side runs in a process of its own,
-as a worker begins: `assemble` opens stores, model and stream, and the first step is drawn and packed; imports are not counted,
-which no store changes. Kept in benchmarks/results/scale.json; the table goes into docs/performance.md.
+them out, from a few thousand rows that were prepared as for any run, again and again. Each size is measured in a process of its
+own, as a worker begins: `assemble` opens stores, model and stream, then the first step is drawn and packed; imports are not counted,
+no store changes them. Kept in benchmarks/results/scale.json; the table goes into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STORED = ROOT / "benchmarks" / "results" / "scale.json"
 PAGE = ROOT / "docs" / "performance.md"
 START, END = "<!-- scale:start -->\n", "\n<!-- scale:end -->"
 ROWS, TASKS, STEPS = 100_000_000, 4, 200
-MUST_S, MUST_BYTES, MUST_DRAWS = 3.0, 200e6, 0.8
+MUST_S, MUST_BYTES = 3.0, 200e6
 WORDS = [f"{a}{b}" for a in ("ba", "de", "ki", "lo", "mu") for b in "abcdefghijklmnopqrst"]
 CARD = """
 name: task_{number}
@@ -113,9 +113,10 @@ def measure(run: Path) -> Row:
     TRUNKS.get("transformer")(50, 0, 16, hidden_size=32, layers=1, heads=2)  # imports what a trunk needs
     before, since, wall = resident(), time.process_time(), time.perf_counter()
     built = assemble(run)
+    opened = resident()
     settings = {"seed": 0, "rank": 0, "world": 1, "tokens_per_pass": built.recipe.train.tokens_per_pass}
     build_step(1, built.stream.next_step(1), built.tables, **settings)
-    started, elapsed, after = time.process_time() - since, time.perf_counter() - wall, resident()
+    started, elapsed, first = time.process_time() - since, time.perf_counter() - wall, resident()
     since, drawn = time.process_time(), 0
     for step in range(2, STEPS):
         drawn += len(built.stream.next_step(step))
@@ -126,9 +127,9 @@ def measure(run: Path) -> Row:
         "rows": sum(len(table.rows) for table in built.tables.values()),
         "start_s": round(started, 3),
         "start_wall_s": round(elapsed, 3),
-        "resident_bytes": after["VmRSS"] - before["VmRSS"],
-        "own_bytes": after["RssAnon"] - before["RssAnon"],
-        "later_own_bytes": resident()["RssAnon"] - before["RssAnon"],
+        "resident_bytes": opened["VmRSS"] - before["VmRSS"],
+        "first_step_bytes": first["VmRSS"] - before["VmRSS"],
+        "own_bytes": resident()["RssAnon"] - before["RssAnon"],
         "draws_per_s": round(drawn / seconds),
         "packed_rows_per_s": round(sum(packed) / (time.process_time() - since)),
     }
@@ -141,19 +142,19 @@ def resident() -> dict[str, int]:
     return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if words[0] in ("VmRSS:", "RssAnon:")}
 
 
-def met(small: Row, large: Row) -> bool:
-    draws = large["draws_per_s"] / small["draws_per_s"]
-    return bool(large["start_s"] < MUST_S and large["resident_bytes"] < MUST_BYTES and draws >= MUST_DRAWS)
+def met(row: Row) -> bool:
+    """Of the largest store."""
+    return bool(row["start_s"] < MUST_S and max(row["resident_bytes"], row["own_bytes"]) < MUST_BYTES)
 
 
 def markdown(rows: list[Row]) -> str:
     lines = [
-        "| rows | start, CPU s | memory, MB | of it no pages of files | after 220 steps | draws a CPU s | packed a CPU s |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| rows | start, CPU s | memory to start, MB | with the first step's rows | after 220 steps, no file pages | draws a CPU s |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        sizes = (f"{row[name] / 1e6:.0f}" for name in ("resident_bytes", "own_bytes", "later_own_bytes"))
-        cells = [f"{row['rows']:,}", f"{row['start_s']:.2f}", *sizes, f"{row['draws_per_s']:,}", f"{row['packed_rows_per_s']:,}"]
+        sizes = (f"{row[name] / 1e6:.1f}" for name in ("resident_bytes", "first_step_bytes", "own_bytes"))
+        cells = [f"{row['rows']:,}", f"{row['start_s']:.2f}", *sizes, f"{row['draws_per_s']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -168,21 +169,21 @@ def main(
     rows: int = ROWS,
     here: Annotated[bool, typer.Option(help="Measure the run in this folder, in this process.", hidden=True)] = False,
 ) -> None:
-    """Makes both stores, measures, writes the table."""
+    """Makes the stores, measures, writes the table."""
     if here:
         sys.stdout.write(json.dumps(measure(folder)) + "\n")
         return
     found = []
     with tempfile.TemporaryDirectory(dir=folder) as place:
         run = prepared(Path(place))
-        for count in (rows // 1000, rows):
+        for count in (rows // 1000, rows // 10, rows):
             grown(run, Path(place), count)
             command = [sys.executable, "-m", "benchmarks.scale", str(run), "--here"]
             found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
             typer.echo(json.dumps(found[-1]))
-    setting = {"threads": 1, "tasks": TASKS, "must_s": MUST_S, "must_bytes": MUST_BYTES, "must_draws": MUST_DRAWS}
+    setting = {"threads": 1, "tasks": TASKS, "must_s": MUST_S, "must_bytes": MUST_BYTES}
     command = "python -m benchmarks.scale FOLDER"
-    whole = {"schema_version": 1, "command": command, **circumstances(), "setting": setting, "met": met(*found), "rows": found}
+    whole = {"schema_version": 1, "command": command, **circumstances(), "setting": setting, "met": met(found[-1]), "rows": found}
     STORED.write_text(json.dumps(whole, indent=1) + "\n")
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
 
