@@ -4,8 +4,8 @@
 
 FOLDER gets four tasks of 25 million rows each, some 7 GB, which are removed in the end. They are laid out as the store lays
 them out, from a few thousand rows that were prepared as for any run, again and again. Each size is measured in a process of its
-own, as a worker begins: `assemble` opens stores, model and stream, then the first step is drawn and packed; imports are not counted,
-no store changes them. Kept in benchmarks/results/scale.json; the table goes into docs/performance.md.
+own, as a worker begins: `assemble` opens stores, model and stream, then the first step is drawn and packed; imports are not
+counted, no store changes them. Kept in benchmarks/results/scale.json; the table goes into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def met(row: Row) -> bool:
 
 def markdown(rows: list[Row]) -> str:
     lines = [
-        "| rows | start, CPU s | memory to start, MB | with the first step's rows | after 220 steps, no file pages | draws a CPU s |",
+        "| rows | start, CPU s | memory to start, MB | with the first step | after 220 steps, no file pages | draws a CPU s |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
