@@ -72,7 +72,7 @@ def test_a_step_is_the_sum_of_its_terms_and_launches_run_beside_a_gpu_alone() ->
             "launch-bound (60% of the step): raise train.tokens_per_step from 4,096 to 40,960",
         ),
         ({"parameters": 10**9, "trained": 10**9}, 64, "bound by communication"),
-        ({"parameters": 10**9, "trained": 10**9}, 1, "bound by the optimizer's step"),
+        ({"parameters": 10**9, "trained": 10**9, "tokens": 8192}, 1, "bound by the optimizer's step"),
         ({"footprint": dataclasses.replace(TOKEN, flops=6e9)}, 1, "bound by compute"),
         ({}, 1, "bound by packing rows on the host"),
     ],

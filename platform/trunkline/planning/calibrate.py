@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import resource
 import statistics
 import time
@@ -80,33 +79,49 @@ def calibrate(run: Path, job: Job, device: Device) -> Calibration:
 
 def _steps(run: Path) -> tuple[list[float], list[float], float, float]:
     """Seconds of each step and of its host's part, and the bytes by which memory grew from before the model to its peaks."""
-    importlib.import_module("deepspeed")  # what it holds itself is no part of the model
     torch.set_num_threads(fitted(run).workers.cpus)
     if not torch.cuda.is_available():
         exact_on_threads()
+    warm = _Trained(run)  # what is loaded and made once, by DeepSpeed above all, is no part of the model
+    warm.step(1)
+    warm.held.engine.close()
+    del warm
     before = _settled()
     _given_back(at_once=True)
-    built = assemble(run)
-    held = Held(built, {}, 0)
-    settings, schedule = built.recipe.train, make_schedule(built.recipe)
-    plan = {"seed": built.recipe.seed, "rank": 0, "world": 1, "tokens_per_pass": settings.tokens_per_pass}
+    trained = _Trained(run)
     taken, host, grown = list[float](), list[float](), 0.0
     _forget_peak()
     for step in range(1, MEMORY_STEPS + STEPS + 1):
-        since = _clock()
-        packs = build_step(step, built.stream.next_step(step), built.tables, **plan)
-        packed = _clock()
-        set_learning_rates(held.engine.param_groups, schedule.factor(min(step, settings.steps)))
-        run_step(held.engine, packs, built.weighting, seed=built.recipe.seed, passes=built.passes)
+        packed, whole = trained.step(step)
         if step > MEMORY_STEPS:
-            taken.append(_clock() - since)
-            host.append(packed - since)
+            taken.append(whole)
+            host.append(packed)
         elif step == MEMORY_STEPS:
             grown = _peak() - before
             _given_back(at_once=False)
     resident = _peak() - before
-    held.engine.close()
+    trained.held.engine.close()
     return taken, host, grown, resident
+
+
+class _Trained:
+    """A prepared run's model under an engine of its own, and the steps it takes."""
+
+    def __init__(self, run: Path) -> None:
+        self.built = assemble(run)
+        self.held, self.schedule = Held(self.built, {}, 0), make_schedule(self.built.recipe)
+
+    def step(self, number: int) -> tuple[float, float]:
+        """Seconds of drawing and packing, and of the whole step."""
+        built, train, since = self.built, self.built.recipe.train, _clock()
+        units = built.stream.next_step(number)
+        packs = build_step(
+            number, units, built.tables, seed=built.recipe.seed, rank=0, world=1, tokens_per_pass=train.tokens_per_pass
+        )
+        packed = _clock() - since
+        set_learning_rates(self.held.engine.param_groups, self.schedule.factor(min(number, train.steps)))
+        run_step(self.held.engine, packs, built.weighting, seed=built.recipe.seed, passes=built.passes)
+        return packed, _clock() - since
 
 
 def _clock() -> float:

@@ -38,8 +38,12 @@ class Counts:
 
     def beyond(self, other: Counts, times: int) -> Counts:
         """This, and `times` what it has more than the other."""
-        pairs = [(getattr(self, name), getattr(other, name)) for name in ("saved", "flops", "kernels")]
-        return Counts(*(own + times * max(own - less, 0.0) for own, less in pairs), widest=self.widest)
+
+        def scaled(own: float, less: float) -> float:
+            return own + times * max(own - less, 0.0)
+
+        saved, flops = scaled(self.saved, other.saved), scaled(self.flops, other.flops)
+        return Counts(saved, flops, scaled(self.kernels, other.kernels), self.widest)
 
 
 @dataclass(frozen=True)
