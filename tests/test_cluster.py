@@ -36,7 +36,7 @@ def test_every_kind_has_a_file_that_loads():
         (RAY + "adress: x\n", "c.yaml:4:1: adress: unknown key. Did you mean 'address'?"),
         (RAY + "train: {steps: 3}\n", "train: does not belong here. It belongs in the recipe"),
         (RAY + "prices: {currency: euro, worker_hour: 3}\n", "prices.currency: String should match"),
-        (RAY + "prices: {currency: EUR, worker_hour: 0}\n", "prices.worker_hour: Input should be greater than 0"),
+        (RAY + "prices: {currency: EUR, worker_hour: 0}\n", "prices.worker_hour: must be above 0, found 0"),
         (RAY + "prices: {currency: EUR}\n", "prices.worker_hour: "),
         (RAY + "token: abcdef\n", "token: a secret does not belong in a file"),
         (RAY + "env: {WANDB_API_KEY: hunter22}\n", "WANDB_API_KEY is a secret"),

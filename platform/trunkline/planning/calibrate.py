@@ -87,7 +87,6 @@ def _steps(run: Path) -> tuple[list[float], list[float], float, float]:
     warm.held.engine.close()
     del warm
     before = _settled()
-    _given_back(at_once=True)
     trained = _Trained(run)
     taken, host, grown = list[float](), list[float](), 0.0
     _forget_peak()
@@ -98,7 +97,7 @@ def _steps(run: Path) -> tuple[list[float], list[float], float, float]:
             host.append(packed)
         elif step == MEMORY_STEPS:
             grown = _peak() - before
-            _given_back(at_once=False)
+            given_back(at_once=False)
     resident = _peak() - before
     trained.held.engine.close()
     return taken, host, grown, resident
@@ -143,8 +142,11 @@ def _settled() -> float:
     return _resident("VmRSS")
 
 
-def _given_back(*, at_once: bool) -> None:
-    """Whether the C library gives every large block back when it is freed, or keeps most, as it comes to by itself."""
+def given_back(*, at_once: bool) -> None:
+    """Whether the C library gives every large block back when it is freed, or keeps most, as it comes to by itself.
+
+    To be set before anything large is allocated: it goes on using what it has kept.
+    """
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is not None:
         change(M_MMAP_THRESHOLD, 1 << 16 if at_once else 32 << 20)

@@ -13,7 +13,7 @@ from trunkline.build.finetune import make_freezing
 from trunkline.cluster import Cluster
 from trunkline.config.recipe import Recipe
 from trunkline.plan import Planned, plan
-from trunkline.planning.calibrate import Calibration, calibrate
+from trunkline.planning.calibrate import Calibration, calibrate, given_back
 from trunkline.planning.footprint import measure
 from trunkline.planning.hardware import DEVICES, GIB, Device, Links, processor
 from trunkline.planning.scaling import Point, curve, workers_of_node
@@ -64,6 +64,8 @@ def forecast(
     Raises as `train` does before it starts. A calibration is of this machine's CPU or GPU and one worker.
     """
     given = assumed or Assumed()
+    if calibrated:
+        given_back(at_once=True)
     with tempfile.TemporaryDirectory(prefix="plan") as folder:
         run, workers = Path(folder), max(recipe.workers.count, 1)
         tasks = plan(recipe, say, run)
