@@ -137,7 +137,7 @@ def test_gpus_and_a_cluster_s_prices_are_planned_for(tmp_path: Path, capsys: pyt
     assert "6 workers do the work of " in err and told["hazards"]
     assert told["step"]["communication"] > 0 and told["step"]["ahead"]
     assert main([*ask, "--gpu", "h10"]) == 2
-    assert "--gpu: no GPU 'h10'. Did you mean 'h100'?" in capsys.readouterr().err
+    assert "--gpu: no GPU 'h10'. Did you mean 'h100'?" in capsys.readouterr().out
     assert main(["plan", str(recipe), "--cluster", "bog"]) == 3
     assert "no cluster 'bog'" in capsys.readouterr().err
 
