@@ -172,7 +172,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _say_unseen(jobs, stored, say)
     _check_leaks(drawn, say)
     rows = {job.name: split.rows for job, split in drawn if job.split == "train"}
-    make_stream(recipe, {name: own.tokens.lengths for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
+    make_stream(recipe, {name: own.tokens.sizes for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
     primed = model.trunk.prime(words_of(tokenizer, drawn, recipe.seed))
     for line in told(primed.told):
         say(line)
