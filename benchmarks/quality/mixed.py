@@ -42,7 +42,7 @@ def table(
     rows = []
     for (sampling, weighting), own in shown.items():
         whole = own is not None and all(other is not None for other in alone.values())
-        deltas = {name: _delta(own, other, signs) for name, other in alone.items()} if whole else None
+        deltas = {name: delta(own, other, signs) for name, other in alone.items()} if whole else None
         beside = _against(own, shown[pairs[0]], alone[budgets[0]], signs) if whole else None
         pair = {"sampling": sampling, "weighting": weighting}
         rows.append({**pair, "scores": _means(own, tasks), "delta_m": deltas, "against_first": beside})
@@ -84,7 +84,7 @@ def _picks(own: Scores) -> np.ndarray:
     return np.random.default_rng(0).integers(0, size, (draws, size))
 
 
-def _delta(own: Scores, other: Scores, signs: np.ndarray) -> dict[str, float]:
+def delta(own: Scores, other: Scores, signs: np.ndarray) -> dict[str, float]:
     picks = _picks(own)
     drawn = _percent(own.drawn(picks), other.drawn(picks), signs)
     return _interval(float(_percent(own.values.mean(0), other.values.mean(0), signs)), drawn)

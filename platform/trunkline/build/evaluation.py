@@ -48,23 +48,21 @@ def evaluate_model(
     *,
     tasks: Sequence[str] | None,
     split: str,
-    catalog: Path | None,
+    catalog: Path | Catalog | None,
     say: Callable[[str], None],
     asked: Asked | None = None,
 ) -> list[dict[str, Any]]:
     """One mapping per task: task, kind, rows, metric (headline), baseline, value, skill, learned, metrics (all of them).
 
-    catalog: where the cards with the data are, by default `tasks/` near the model or the current folder. A card whose
+    catalog: where the cards with the data are, a folder or those of a recipe, by default `tasks/` near the model or the current folder. A card whose
     fingerprint is not the one the model was trained with is refused. asked: adds intervals, draws, confusion, calibration,
     worst, linear, leaks, against.
     """
     asked = asked or Asked()
-    place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
-    if place is None:
-        raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
+    cards = _cards(folder, catalog)
     if split not in SPLITS:
         raise UsageError(f"no split '{split}'. {nearest(split, SPLITS)}")
-    cards = Catalog([place])
+    place = cards.folders[0]
     model = load_model(folder, cards)
     names = list(tasks) if tasks else list(model.tasks)
     other = None if asked.against is None else load_model(asked.against, cards)
@@ -79,6 +77,15 @@ def evaluate_model(
             if leak.task in names:
                 say(f"warning: {leak.sentence}")
     return found
+
+
+def _cards(folder: Path, catalog: Path | Catalog | None) -> Catalog:
+    if isinstance(catalog, Catalog):
+        return catalog
+    place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
+    if place is None:
+        raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
+    return Catalog([place])
 
 
 def _at_hand(model: Model, catalog: Catalog) -> list[str]:
