@@ -36,6 +36,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "tuning.json"
 COMMAND = "python -m benchmarks.quality.tuning"
 TRIAL = "ray::_one"  # how Ray names a process while it runs a trial
+FILES = {"train", "validation", "test", "documents", "queries", "judgements"}  # what a card's data names
 RESAMPLES = 100
 PATIENCE_S = 3600
 Say = Callable[[str], None]
@@ -48,8 +49,20 @@ class Tuning:
     def __init__(self, path: Path, outputs: Path) -> None:
         self.stated: dict[str, Any] = reader.read(path).data
         self.outputs = outputs
-        self.catalog = (path.parent / self.stated["recipe"]["catalog"][0]).resolve()
+        self.catalog = outputs / "cards" / "tasks"
         self.recipe = {**self.stated["recipe"], "catalog": [str(self.catalog)]}
+        for task in self.recipe["tasks"]:
+            self._write_card((path.parent / self.stated["recipe"]["catalog"][0] / task).resolve())
+
+    def _write_card(self, folder: Path) -> None:
+        """The ladder's card with validation rows."""
+        card = reader.read(folder / "card.yaml").data
+        data = {**card["data"], **self.stated["validation"].get(folder.name, {})}
+        for key in FILES & data.keys():
+            data[key] = [str(folder / one) for one in data[key]] if isinstance(data[key], list) else str(folder / data[key])
+        place = self.catalog / folder.name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "card.yaml").write_text(writer.render({**card, "data": data}), encoding="utf-8")
 
     def study(self, name: str, trouble: Trouble, say: Say) -> dict[str, Any]:
         """The study in a folder of its own. trouble: what is done to it while it runs, and what of that is told."""

@@ -135,7 +135,11 @@ def tagged(rng: np.random.Generator) -> Records:
     names = np.array(["O", "B-A", "I-A", "B-B", "I-B"])
     place = np.concatenate([np.arange(size) for size in rng.integers(1, 9, 20)])
     tag = rng.choice(names, len(place))
-    return {"place": place, "tag": tag, "predicted_tag": np.where(rng.random(len(place)) < 0.4, rng.choice(names, len(place)), tag)}
+    return {
+        "place": place,
+        "tag": tag,
+        "predicted_tag": np.where(rng.random(len(place)) < 0.4, rng.choice(names, len(place)), tag),
+    }
 
 
 def lists(rng: np.random.Generator) -> Records:
@@ -196,7 +200,9 @@ def squad(figure: str) -> Callable[[Records], float]:
 
     def of(given: Records) -> float:
         said = [{"id": str(row), "prediction_text": text} for row, text in enumerate(given["answer"])]
-        right = [{"id": str(r), "answers": {"text": [*own], "answer_start": [0] * len(own)}} for r, own in enumerate(given["answers"])]
+        right = [
+            {"id": str(r), "answers": {"text": [*own], "answer_start": [0] * len(own)}} for r, own in enumerate(given["answers"])
+        ]
         return float(official(said, right)[figure]) / 100
 
     return of

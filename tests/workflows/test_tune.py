@@ -202,6 +202,18 @@ def test_a_study_writes_a_recipe_that_loads_a_plot_and_trials_in_one_group_and_r
     assert sorted((tmp_path / "recipes" / ".trunkline" / "tune").rglob("run.json")) == runs
 
 
+def test_an_objective_without_validation_rows_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_project(tmp_path)
+    card = tmp_path / "tasks" / "topic" / "card.yaml"
+    card.write_text(card.read_text().replace("validation: 25", "validation: 0"))
+    (tmp_path / "search.yaml").write_text("search: {optim.lr: [1.0e-3]}\nobjective: topic\n")
+    assert main(["tune", str(recipe), "--search", str(tmp_path / "search.yaml"), "--in-process"]) == 3
+    assert "objective: topic has no validation rows" in capsys.readouterr().err
+    assert not (tmp_path / ".trunkline" / "tune").exists()
+
+
 PATHS = {
     "trunk.embeddings.dim": 8,
     "trunk.dropout": 0.2,

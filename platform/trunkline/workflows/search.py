@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,18 @@ class Search:
         chance = np.random.default_rng(seed)
         return [{}, *({path: _drawn(own, chance) for path, own in self.ranges.items()} for _ in range(self.trials - 1))]
 
+    def counted(self, measured: Collection[str]) -> list[str]:
+        """Of the tasks that are measured those of the objective. Raises ConfigError where that is none."""
+        found = [name for name in measured if not self.objective or name in self.objective]
+        if not found:
+            whose = " and ".join(self.objective) or "no task of the recipe"
+            has = "has no" if self.objective else "has"
+            raise ConfigError(f"objective: {whose} {has} validation rows, so nothing can be told better. Add some.")
+        return found
+
     def value(self, skills: Skills) -> float:
-        """The figure a trial is judged by. Raises ConfigError where nothing was measured."""
-        counted = [value for name, value in skills.items() if not self.objective or name in self.objective]
-        if not counted:
-            whose = " and ".join(self.objective) or "no task"
-            raise ConfigError(f"objective: {whose} has no validation rows, so nothing can be told better. Add some.")
-        return float(np.mean(counted))
+        """The figure a trial is judged by."""
+        return float(np.mean([skills[name] for name in self.counted(skills)]))
 
     def broken(self, skills: Skills, default: Skills) -> dict[str, float]:
         """Protected tasks that lost more than they may against the recipe as it is: by how much more."""

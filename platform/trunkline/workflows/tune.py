@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.build.prepare import check_recipe, project_folder
+from trunkline.build.prepare import check_recipe, load_cards, project_folder
+from trunkline.build.task import open_source
 from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.fingerprint import digest
 from trunkline.document.writer import render_value
@@ -60,6 +61,7 @@ def tune(path: Path, search: Path, overrides: Sequence[str], *, together: int, i
     recipe = load_recipe(path, overrides)
     check_recipe(recipe)
     stated = read_search(search, recipe)
+    stated.counted(_measured(path, recipe))
     points = stated.points(recipe.seed)
     for point in points:
         _check_point(path, [*overrides, *settings(point)], point, search)  # before anything runs
@@ -93,6 +95,13 @@ def _at(data: Any, path: str) -> Any:
         known = isinstance(data, Mapping) and step in data
         data = data[step] if known else data[int(step)] if isinstance(data, list) and step.isdecimal() else None
     return data
+
+
+def _measured(path: Path, recipe: Recipe) -> list[str]:
+    """The tasks that have validation rows."""
+    catalog = catalog_for(path, recipe.catalog, where=recipe.where("catalog"))
+    cards = load_cards(recipe, catalog)
+    return [name for name, card in cards.items() if "validation" in open_source(card, catalog).splits()]
 
 
 def _check_point(path: Path, overrides: Sequence[str], point: Point, search: Path) -> None:
