@@ -1,4 +1,4 @@
-"""What tokens and layers have to do with an answer: attributions add up to its score, a probe reads a layer, a head mixes them."""
+"""What tokens and layers have to do with an answer: attributions add up to its score, probes read layers, heads mix them."""
 
 from __future__ import annotations
 
