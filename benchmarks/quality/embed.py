@@ -200,7 +200,10 @@ def _line(values: list[str]) -> str:
     return "| " + " | ".join(values) + " |"
 
 
-def main(only: Annotated[list[str] | None, typer.Option(help="Only these rows.")] = None) -> None:
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Only these rows.")] = None,
+    measure: Annotated[bool, typer.Option(help="Measure what is missing; else only write the tables.")] = True,
+) -> None:
     """Measures what is missing, writes benchmarks/results/embed.json and the tables in docs/evaluate.md, and to stdout."""
     torch.set_num_threads(1)
     for place in (RESULTS, OUT):
@@ -210,7 +213,7 @@ def main(only: Annotated[list[str] | None, typer.Option(help="Only these rows.")
         if name not in known:
             raise UsageError(f"no row '{name}'. {nearest(name, known)}")
     for name, cell in known.items():
-        if (not only or name in only) and not stored(name, cell):
+        if measure and (not only or name in only) and not stored(name, cell):
             typer.echo(name, err=True)
             found = measured(name, cell, lambda line: typer.echo(line, err=True))
             place_of(name).write_text(json.dumps(found, indent=1) + "\n")
