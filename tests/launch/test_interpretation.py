@@ -88,3 +88,8 @@ def test_evaluate_shows_layers_and_the_tokens_behind_the_worst_rows(finished: Pa
     assert main([*command, "--layers"]) == 0
     out = capsys.readouterr().out
     assert "because of" in out and "what a linear probe on it gets right" in out and "probes" in out
+
+
+def test_why_without_rows_to_tell_of_is_refused(finished: Path, capsys: Captured) -> None:
+    assert main(["evaluate", str(finished / "model"), "--why"]) == 2
+    assert "--why: it tells of the rows that were most wrong. Say how many with --worst N." in capsys.readouterr().err

@@ -58,7 +58,10 @@ def evaluate(
         _suite(str(model), suite, sets, pooling, words, near or [], against, draws, as_json)
         return
     from trunkline.build.evaluation import Asked, evaluate_model
+    from trunkline.errors import UsageError
 
+    if why and not worst:
+        raise UsageError("it tells of the rows that were most wrong. Say how many with --worst N.", where="--why")
     asked = Asked(
         draws=draws, tables=tables or as_json, worst=worst, why=why, linear=linear, layers=layers, leaks=True, against=against
     )
