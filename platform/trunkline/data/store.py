@@ -25,7 +25,8 @@ from trunkline.data.fingerprint import content_hash, digest
 from trunkline.data.intake import NOTE, Intake, check_share
 from trunkline.data.partial import Extra
 from trunkline.data.rows import Ragged, Rows, Target, join
-from trunkline.data.sources.base import Reading, Source
+from trunkline.data.sources.base import Source
+from trunkline.data.sources.reading import Reading
 from trunkline.errors import DataError, IntegrityError, Problems, TrunklineError
 
 # Raised when rows already stored would come out otherwise, or the files' layout changes.
