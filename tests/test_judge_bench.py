@@ -62,13 +62,3 @@ def test_a_lead_is_told_where_its_interval_leaves_out_0(value: float, verdict: s
     found = tuning.beside(side(value, 0.01), [*side(0.5, 0.02)])
     assert found["verdict"] == verdict and found["low"] < found["percent"] < found["high"]
     assert found["percent"] == pytest.approx(100 * (value - 0.5) / 0.5, abs=1e-3)
-
-
-def test_the_stored_study_lost_three_processes_and_came_out_as_the_one_that_was_stopped() -> None:
-    found = stored("tuning")
-    assert len(found["trials"]) == found["search"]["trials"] == 16 and found["together"] == 2
-    hit = found["killed"]["killed"]
-    assert len({own["trial"] for own in hit}) == 3 and all(0 < own["after_steps"] < found["search"]["rungs"][-1] for own in hit)
-    assert found["killed"]["exit_codes"] == [0] and found["stopped"]["exit_codes"] == [130, 0]
-    assert 0 < found["stopped"]["stopped_after"] < 16
-    assert found["same"] == {"best": True, "trials": 16, "other_figures": 0}

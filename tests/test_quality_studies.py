@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.quality import dimension, embed, ladder, pretraining, tokenizers, tuning, vectors
+from benchmarks.quality import dimension, embed, ladder, pretraining, tokenizers, vectors
 from benchmarks.quality.table import section
 
 from small_project import write_project
@@ -20,7 +20,6 @@ ROOT = Path(__file__).parent.parent
 PAGES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "vectors": ("word-vectors.md", vectors.markdown),
     "embed": ("evaluate.md", embed.markdown),
-    "tuning": ("tune.md", tuning.markdown),
     "ladder": ("quality.md", ladder.markdown),
     "pretraining": ("quality.md", pretraining.markdown),
     "dimension": ("quality.md", dimension.markdown),

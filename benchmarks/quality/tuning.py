@@ -39,6 +39,7 @@ TRIAL = "ray::_one"  # how Ray names a process while it runs a trial
 FILES = {"train", "validation", "test", "documents", "queries", "judgements"}  # what a card's data names
 RESAMPLES = 100
 PATIENCE_S = 3600
+NO_RAY, STARTS = 6, 10  # an exit code of trunkline's; how often a study is started until Ray comes up
 Say = Callable[[str], None]
 Trouble = Callable[[subprocess.Popen[bytes]], dict[str, Any]]
 
@@ -76,13 +77,10 @@ class Tuning:
         (place / "recipes" / "quick.yaml").write_text(writer.render(self.recipe), encoding="utf-8")
         (place / "search.yaml").write_text(writer.render(self.stated["search"]), encoding="utf-8")
         began = time.time()
-        with self._started(place) as first:
-            told = trouble(first)
-            code = first.wait(PATIENCE_S)
+        code, told = self._ended(place, trouble)
         codes = [code]
         if code == 128 + signal.SIGINT:
-            with self._started(place) as second:
-                codes.append(second.wait(PATIENCE_S))
+            codes.append(self._ended(place, lambda _: {})[0])
         if codes[-1]:
             raise SystemExit(f"{name}: the study ended with {codes}; see {place / 'err.txt'}")
         found = json.loads((place / "out.json").read_text())
@@ -90,6 +88,16 @@ class Tuning:
         done.write_text(json.dumps(document))
         say(f"{name}: {document['seconds']} s, exit codes {codes}, {told}")
         return document
+
+    def _ended(self, place: Path, trouble: Trouble) -> tuple[int, dict[str, Any]]:
+        """The command's exit code and what `trouble` did to it; again where Ray did not come up, as on a machine under load."""
+        for _ in range(STARTS):
+            with self._started(place) as study:
+                told = trouble(study)
+                code = study.wait(PATIENCE_S)
+            if code != NO_RAY:
+                break
+        return code, told
 
     def _started(self, place: Path) -> subprocess.Popen[bytes]:
         """The command in a process of its own; what it says goes to out.json and err.txt."""
