@@ -42,7 +42,7 @@ ELSEWHERE = {
     "trunkline track sync": "sends to Weights & Biases; tests/monitor/test_tracked.py has a server on this machine",
     "trunkline parts heads": "once a package is installed; tests/build/test_third_party.py lays one beside",
     "export RAY_AUTH_MODE=token": "tests/clusters/test_ray_cluster.py starts Ray with a token",
-    "umask 077; mkdir -p ~/.ray; python -c \"import secrets; print(secrets.token_hex(32))\" > ~/.ray/auth_token": "as above",
+    'umask 077; mkdir -p ~/.ray; python -c "import secrets; print(secrets.token_hex(32))" > ~/.ray/auth_token': "as above",
     "ray start --head --dashboard-host 127.0.0.1 --num-cpus 2": "the same test does, with tests/ray_start.py",
     "ray start --address 127.0.0.1:6379 --num-cpus 2": "the same test starts a second node",
     "deploy/pin": "asks a registry; tests/deploy has it read by shellcheck",

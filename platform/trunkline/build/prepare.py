@@ -47,6 +47,7 @@ from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError, UsageError, nearest
 from trunkline.losses.base import Loss
 from trunkline.models.base import Primed
+from trunkline.models.embeddings import Settings
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -103,6 +104,10 @@ def check_recipe(recipe: Recipe) -> None:
             registry.check(kind, given, where=recipe.where(section))
         except TrunklineError as error:
             problems.add(error)
+    try:
+        Settings.of(recipe.trunk.arguments.get("embeddings"))
+    except ConfigError as error:
+        problems.add(ConfigError(error.message, where=recipe.where("trunk", "embeddings")))
     problems.raise_if_any()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.data.intake import NOTE
 from trunkline.data.rows import Ragged
 from trunkline.data.store import StoredSplit
 from trunkline.data.tokenizer import Tokenizer
@@ -135,5 +134,3 @@ def _told(rows: StoredSplit, row: int, names: Sequence[str]) -> Iterator[str]:
             yield ", ".join(label for label, there in zip(names, flat.tolist(), strict=True) if there) or "none"
         elif name == "target":
             yield ", ".join(f"{number:.4g}" for number in flat.tolist())
-
-
