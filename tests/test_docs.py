@@ -37,7 +37,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 TARGET = re.compile(r"^([a-z-]+):.*##", re.MULTILINE)
-SHELL_WORDS = {"cd", "curl", "echo", "pip", "source"}
+SHELL_WORDS = {"cd", "curl", "echo", "export", "mkdir", "pip", "ray", "source", "umask"}
 GROUPS = {"checkpoint", "config", "task", "track", "vectors"}  # commands of two words
 
 
@@ -114,7 +114,7 @@ def wrong_commands(text: str, show_help: Callable[[list[str]], str | None]) -> l
             faults += [f"make {word}" for word in rest if word not in targets and "=" not in word]
         elif name == "trunkline":
             faults += _wrong_arguments(rest, show_help)
-        elif name not in SHELL_WORDS:
+        elif name not in SHELL_WORDS and not (ROOT / name).is_file():
             faults.append(first)
     return faults
 

@@ -43,7 +43,7 @@ def table(
     rows = []
     for (sampling, weighting), own in shown.items():
         whole = own is not None and all(other is not None for other in alone.values())
-        deltas = {name: _delta(own, other, signs) for name, other in alone.items()} if whole else None
+        deltas = {name: delta(own, other, signs) for name, other in alone.items()} if whole else None
         beside = _against(own, shown[pairs[0]], alone[budgets[0]], signs) if whole else None
         apart = {name: _by_task(own, other, tasks) for name, other in alone.items()} if whole else None
         row = {"sampling": sampling, "weighting": weighting, "scores": _means(own, tasks)}
@@ -87,7 +87,7 @@ def _picks(own: Scores) -> np.ndarray:
     return np.random.default_rng(0).integers(0, size, (draws, size))
 
 
-def _delta(own: Scores, other: Scores, signs: np.ndarray) -> dict[str, float]:
+def delta(own: Scores, other: Scores, signs: np.ndarray) -> dict[str, float]:
     picks = _picks(own)
     drawn = _percent(own.drawn(picks), other.drawn(picks), signs)
     return _interval(float(_percent(own.values.mean(0), other.values.mean(0), signs)), drawn)

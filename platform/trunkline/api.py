@@ -98,11 +98,11 @@ def export(model: Place, form: str, to: Place, *, tasks: Sequence[str] = (), poo
     return run(_folder(model), form, Path(to), tasks=tasks, pooling=pooling, say=_quiet)
 
 
-def report(*places: Place, to: Place = "report.html") -> Path:
-    """Writes one page on runs or models."""
+def report(*places: Place, to: Place = "report.html", examples: int = 0) -> Path:
+    """Writes one page on runs or models. examples: so many training rows of each task are shown; none leave the data else."""
     from trunkline.workflows.report import report as run
 
-    return run([Path(place) for place in places], Path(to), _quiet)
+    return run([Path(place) for place in places], Path(to), _quiet, examples=examples)
 
 
 def predict_file(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trunkline.report.data_card import DataCard
 from trunkline.report.series import Curve
 
 CONFLICT = -0.05  # a mean cosine below which two tasks are said to be in each other's way
@@ -17,7 +18,8 @@ class Facts:
 
     tasks: rows of its result, as result.json has them. series: its curves by name. finished: it ended. steps: (done, planned).
     restarts: how often it went on after a stop. seconds: in training. forgetting: old task -> its change by an extend, in points.
-    told: further lines of the summary, such as delta_m.
+    scores: model of its line, the oldest first -> what each task scored there. affinity: (task, helped) -> thousandths of the
+    loss. told: further lines of the summary, such as delta_m. data: of each task.
     """
 
     name: str
@@ -29,6 +31,9 @@ class Facts:
     seconds: float = 0.0
     forgetting: Mapping[str, float] = field(default_factory=dict)
     told: Sequence[str] = ()
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    affinity: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    data: Sequence[DataCard] = ()
 
     def of(self, prefix: str) -> dict[str, Curve]:
         """Curves whose name begins so, by the rest of it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trunkline.report import svg
+from trunkline.report import data_card, svg
 from trunkline.report.facts import Facts, verdict
 from trunkline.report.series import Curve
 
@@ -39,8 +39,9 @@ def _sections(runs: Sequence[Facts]) -> list[dict[str, Any]]:
     found = [_results(runs)]
     for facts in runs:
         name = f" of {facts.name}" if len(runs) > 1 else ""
-        found += [_weights(facts, name), _shares(facts, name), _conflicts(facts, name), _system(facts, name)]
-    return [found[0], _forgetting(runs), _curves(runs), *found[1:]]
+        found += [_weights(facts, name), _shares(facts, name), _conflicts(facts, name), _affinity(facts, name)]
+        found += [_system(facts, name), *data_card.sections(facts.data, name)]
+    return [found[0], *(_line(facts) for facts in runs), _forgetting(runs), _curves(runs), *found[1:]]
 
 
 def _results(runs: Sequence[Facts]) -> dict[str, Any]:
@@ -62,6 +63,16 @@ def _figure(value: Any) -> str:
     if value is None:
         return "-"
     return svg.number(value) if isinstance(value, int | float) else str(value)
+
+
+def _line(facts: Facts) -> dict[str, Any]:
+    """The matrix of scores: a row for each model of the line, a column for each task, in the order in which they came."""
+    if len(facts.scores) < 2:
+        return {}
+    tasks = list(dict.fromkeys(task for own in facts.scores.values() for task in own))
+    rows = [[name, *(_figure(own.get(task)) for task in tasks)] for name, own in facts.scores.items()]
+    text = "What every task scored at each model of the line, the oldest first: down a column is what became of a task."
+    return {"title": f"Line of {facts.name}", "text": text, "table": {"head": ["model", *tasks], "rows": rows}}
 
 
 def _forgetting(runs: Sequence[Facts]) -> dict[str, Any]:
@@ -92,28 +103,33 @@ def _of_task(runs: Sequence[Facts], task: str) -> list[dict[str, str]]:
     metric = metric or next((name for own in measured for name in own), None)
     charts = [("loss", [facts.series.get(f"train/{task}/loss", empty) for facts in runs])]
     charts += [(metric, [own.get(metric, empty) for own in measured])] if metric else []
-    named = [
-        (
-            what,
-            svg.lines(
-                [Curve(facts.name, own.steps, own.values) for facts, own in zip(runs, curves, strict=True)],
-                label=f"{task}: {what}",
-            ),
-        )
-        for what, curves in charts
-    ]
+    named = []
+    for what, curves in charts:
+        own = [Curve(facts.name, curve.steps, curve.values) for facts, curve in zip(runs, curves, strict=True)]
+        named.append((what, _smooth(own, f"{task}: {what}")))
     return [{"title": f"{task}: {what}", "svg": drawn} for what, drawn in named if drawn]
 
 
-def _together(facts: Facts, prefix: str, label: str) -> str:
-    found = facts.of(prefix)
-    return svg.lines([found[task] if task in found else Curve(task, [], []) for task in facts.names], label=label, size=svg.WIDE)
+def _smooth(curves: Sequence[Curve], label: str) -> str:
+    """Means of noisy curves; of a single one its points too, faint behind them."""
+    means = [curve.smoothed() for curve in curves]
+    if len(curves) > 1 or means[0] is curves[0]:
+        return svg.lines(means, label=label)
+    return svg.lines([*curves, *means], label=label, faint=[0], colours=[0, 0])
 
 
 def _weights(facts: Facts, name: str) -> dict[str, Any]:
-    drawn = _together(facts, "weight/", "weights")
-    figures = [{"title": "factor of each task's loss", "svg": drawn}]
-    return {"title": f"Weights{name}", "legend": facts.names, "figures": figures} if drawn else {}
+    """A chart where any of them changes, a sentence where none does."""
+    found = facts.of("weight/")
+    if not found:
+        return {}
+    still = {task: curve.values[0] for task, curve in found.items() if len(set(curve.values)) == 1}
+    if len(still) == len(found):
+        told = ", ".join(f"{task} {svg.number(value)}" for task, value in still.items())
+        return {"title": f"Weights{name}", "text": f"The factor of each task's loss did not change: {told}."}
+    curves = [found[task].smoothed() if task in found else Curve(task, [], []) for task in facts.names]
+    drawn = svg.lines(curves, label="weights", size=svg.WIDE)
+    return {"title": f"Weights{name}", "legend": facts.names, "figures": [{"title": "factor of each task's loss", "svg": drawn}]}
 
 
 def _shares(facts: Facts, name: str) -> dict[str, Any]:
@@ -123,10 +139,10 @@ def _shares(facts: Facts, name: str) -> dict[str, Any]:
     if not tasks:
         return {}
     kept = [task for task in tasks if task in planned]
-    curves = [real[task] for task in tasks] + [planned[task] for task in kept]
+    curves = [real[task].smoothed() for task in tasks] + [planned[task] for task in kept]
     colours = [facts.names.index(task) for task in (*tasks, *kept)]
     drawn = svg.lines(curves, label="shares of rows", size=svg.WIDE, dashed=range(len(tasks), len(curves)), colours=colours)
-    text = "Drawn, and dashed as planned." if kept else ""
+    text = "Means over a fortieth of the run as drawn" + (", and dashed as planned." if kept else ".")
     figures = [{"title": "share of the rows", "svg": drawn}]
     return {"title": f"Shares{name}", "text": text, "legend": facts.names, "figures": figures}
 
@@ -139,6 +155,16 @@ def _conflicts(facts: Facts, name: str) -> dict[str, Any]:
     drawn = svg.heat(tasks, tasks, cosines, label="cosines of gradients", reach=0.5)
     text = "Mean cosine of two tasks' gradients on the probe layers; red pulls apart."
     return {"title": f"Conflicts{name}", "text": text, "figures": [{"title": "mean cosine", "svg": drawn}]}
+
+
+def _affinity(facts: Facts, name: str) -> dict[str, Any]:
+    if not facts.affinity:
+        return {}
+    tasks = list(dict.fromkeys(task for pair in facts.affinity for task in pair))
+    reach = max(map(abs, facts.affinity.values())) or 1.0
+    drawn = svg.heat(tasks, tasks, facts.affinity, label="lookahead affinity", reach=reach)
+    text = "What a step along the row's gradient takes off the loss of the column, in thousandths; red adds to it."
+    return {"title": f"Affinity{name}", "text": text, "figures": [{"title": "lookahead affinity", "svg": drawn}]}
 
 
 def _system(facts: Facts, name: str) -> dict[str, Any]:

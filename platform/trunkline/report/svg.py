@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,23 +20,26 @@ def lines(
     *,
     label: str,
     dashed: Sequence[int] = (),
+    faint: Sequence[int] = (),
     colours: Sequence[int] | None = None,
     size: tuple[int, int] = NARROW,
+    unit: str = "step",
 ) -> str:
-    """A chart of curves over steps. dashed: which are drawn so; colours: the class of each, by default its number."""
+    """A chart of curves over steps, or another unit. dashed, faint: which are drawn so; colours: the class of each, else its
+    number."""
     drawn = [curve.thinned() for curve in curves if len(curve.steps)]
     if not drawn:
         return ""
     numbers = [number for number, curve in enumerate(curves) if len(curve.steps)]
     low_x, high_x = _range([step for curve in drawn for step in curve.steps])
     low, high = _range([value for curve in drawn for value in curve.values])
-    frame = Frame(low_x, high_x, low, high, *size)
+    frame = Frame(low_x, high_x, low, high, *size, unit)
     parts = [f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
     parts += frame.axes()
     for number, curve in zip(numbers, drawn, strict=True):
         colour = (colours[number] if colours is not None else number) % COLOURS
         places = [(frame.x(step), frame.y(value)) for step, value in zip(curve.steps, curve.values, strict=True)]
-        dash = " dash" if number in dashed else ""
+        dash = (" dash" if number in dashed else "") + (" faint" if number in faint else "")
         name = escape(curve.name)
         if len(places) == 1:
             parts.append(
@@ -78,6 +82,23 @@ def heat(
     return "".join([*parts, "</svg>"])
 
 
+def bars(values: Mapping[str, float], *, label: str, whole: float) -> str:
+    """A bar for each name, as long as its share of `whole`; the number and the share stand behind it."""
+    line, side = 22, min(10 + 7 * max(map(len, map(_short, values))), 150)
+    height, room = line * len(values) + 6, NARROW[0] - side - 100
+    parts = [f'<svg viewBox="0 0 {NARROW[0]} {height}" role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>']
+    largest = max(values.values()) or 1
+    for place, (name, value) in enumerate(values.items()):
+        y, width = 4 + line * place, round(room * value / largest, 1)
+        parts.append(
+            f'<text class="end" x="{side - 6}" y="{y + 13}">{escape(_short(name, 20))}<title>{escape(name)}</title></text>'
+        )
+        parts.append(f'<rect class="p0" x="{side}" y="{y}" width="{width}" height="{line - 6}"/>')
+        share = f" ({value / whole:.0%})" if whole else ""
+        parts.append(f'<text x="{side + width + 6}" y="{y + 13}">{value:,.0f}{share}</text>')
+    return "".join([*parts, "</svg>"])
+
+
 def number(value: float) -> str:
     """Four significant digits, thousands apart."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -107,6 +128,7 @@ class Frame:
     high: float
     width: int
     height: int
+    unit: str = "step"
 
     def x(self, step: float) -> float:
         return round(LEFT + (step - self.first) / (self.last - self.first) * (self.width - LEFT - RIGHT), 1)
@@ -116,13 +138,28 @@ class Frame:
 
     def axes(self) -> list[str]:
         parts = []
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            value = self.low + share * (self.high - self.low)
+        for value, shown in ticks(self.low, self.high):
             y = self.y(value)
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{y}" y2="{y}"/>')
-            parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y + 4}">{number(value)}</text>')
+            parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y + 4}">{shown}</text>')
         for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
             step = self.first + share * (self.last - self.first)
             place = f'x="{self.x(step)}" y="{self.height - 8}"'
-            parts.append(f'<text class="tick" text-anchor="{anchor}" {place}>step {step:,.0f}</text>')
+            shown = f"{step:,.0f}" if self.last - self.first > 9 else number(step)
+            told = f"step {shown}" if self.unit == "step" else f"{shown} {self.unit}".rstrip()
+            parts.append(f'<text class="tick" text-anchor="{anchor}" {place}>{told}</text>')
         return parts
+
+
+def ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Three to six round values between low and high, and how they are written."""
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    small = digits > 4
+    return [
+        (n * step, f"{n * step:.1e}" if small and n else f"{n * step:,.{0 if small else digits}f}")
+        for n in range(first, last + 1)
+    ]
