@@ -153,7 +153,7 @@ def test_a_bench_over_a_base_is_the_base_but_for_what_it_states(tmp_path: Path) 
     assert changed == {"catalog", "train", "workers"} and own["train"] == {**base["train"], "steps": 440, "save_every": 110}
 
 
-@pytest.mark.parametrize("name", ["mixing"])
+@pytest.mark.parametrize("name", ["mixing", "core12_seeds"])
 def test_the_page_shows_the_stored_table_of_mixing_and_a_changed_figure_is_found(name: str) -> None:
     page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
     found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
