@@ -69,7 +69,9 @@ def write_project(folder: Path) -> Path:
         (place / "card.yaml").write_text(f"name: {name}\ndata: {{format: jsonl, {data}}}\n{card}")
         (place / "rows.jsonl").write_text(_lines(rows))
     topic = folder / "tasks" / "topic" / "card.yaml"  # with test rows, and a head that reads the first token
-    topic.write_text(topic.read_text().replace("validation.csv}", "validation.csv, test: validation.csv}").replace("mean", "first"))
+    topic.write_text(
+        topic.read_text().replace("validation.csv}", "validation.csv, test: validation.csv}").replace("mean", "first")
+    )
     shutil.copytree(ROOT / "tasks" / "review_sentiment", folder / "tasks" / "review_sentiment")
     shutil.copytree(ROOT / "clusters", folder / "clusters", dirs_exist_ok=True)
     _write_rows(folder)

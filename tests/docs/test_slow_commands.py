@@ -32,7 +32,9 @@ def lines(page: str, start: str = "trunkline ") -> list[Command]:
     return [step for step in found if step.line.startswith(start)]
 
 
-@pytest.mark.parametrize(("page", "start"), [("README.md", "trunkline train recipes/quickstart.yaml -s"), ("docs/tune.md", "trunkline")])
+@pytest.mark.parametrize(
+    ("page", "start"), [("README.md", "trunkline train recipes/quickstart.yaml -s"), ("docs/tune.md", "trunkline")]
+)
 def test_what_ray_carries_is_done(page: str, start: str, project: Path) -> None:
     (step,) = lines(page, start)
     code, said = typed(step.line)

@@ -21,7 +21,8 @@ def report(
     ],
     to: Annotated[Path, typer.Option("--to", "-o", help="The HTML file to write.")] = Path("report.html"),
     examples: Annotated[
-        int, typer.Option("--examples", min=0, help="Show so many training rows of each task. Only then does a text leave the data.")
+        int,
+        typer.Option("--examples", min=0, help="Show so many training rows of each task. Only then does a text leave the data."),
     ] = 0,
     affinity: Annotated[
         Path | None,

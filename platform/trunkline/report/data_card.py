@@ -53,7 +53,9 @@ def sections(cards: Sequence[DataCard], name: str) -> list[dict[str, Any]]:
         return []
     rows = [line for card in cards for line in _lines(card)]
     missing = [card.task for card in cards if not card.splits]
-    text = "Rows as the trunk reads them. Leaked: rows under evaluation that read the same as a training row of any task of the run."
+    text = (
+        "Rows as the trunk reads them. Leaked: rows under evaluation that read the same as a training row of any task of the run."
+    )
     text += f" The tokenised rows of {', '.join(missing)} are not at hand." if missing else ""
     made: dict[str, Any] = {"title": f"Data{name}", "text": text, "table": {"head": HEAD, "rows": rows, "words": 4}}
     made["figures"] = [figure for card in cards for figure in _figures(card)]

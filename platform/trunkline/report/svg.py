@@ -90,7 +90,9 @@ def bars(values: Mapping[str, float], *, label: str, whole: float) -> str:
     largest = max(values.values()) or 1
     for place, (name, value) in enumerate(values.items()):
         y, width = 4 + line * place, round(room * value / largest, 1)
-        parts.append(f'<text class="end" x="{side - 6}" y="{y + 13}">{escape(_short(name, 20))}<title>{escape(name)}</title></text>')
+        parts.append(
+            f'<text class="end" x="{side - 6}" y="{y + 13}">{escape(_short(name, 20))}<title>{escape(name)}</title></text>'
+        )
         parts.append(f'<rect class="p0" x="{side}" y="{y}" width="{width}" height="{line - 6}"/>')
         share = f" ({value / whole:.0%})" if whole else ""
         parts.append(f'<text x="{side + width + 6}" y="{y + 13}">{value:,.0f}{share}</text>')
@@ -157,4 +159,7 @@ def ticks(low: float, high: float) -> list[tuple[float, str]]:
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     small = digits > 4
-    return [(n * step, f"{n * step:.1e}" if small and n else f"{n * step:,.{0 if small else digits}f}") for n in range(first, last + 1)]
+    return [
+        (n * step, f"{n * step:.1e}" if small and n else f"{n * step:,.{0 if small else digits}f}")
+        for n in range(first, last + 1)
+    ]

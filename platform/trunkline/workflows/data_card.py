@@ -135,5 +135,3 @@ def _told(rows: StoredSplit, row: int, names: Sequence[str]) -> Iterator[str]:
             yield ", ".join(label for label, there in zip(names, flat.tolist(), strict=True) if there) or "none"
         elif name == "target":
             yield ", ".join(f"{number:.4g}" for number in flat.tolist())
-
-

@@ -19,7 +19,9 @@ from trunkline.workflows.data_card import data_cards
 CHANGES = "report.json"  # what an extend found of the old tasks
 
 
-def report(places: Sequence[Path], to: Path, say: Callable[[str], None], *, examples: int = 0, affinity: Path | None = None) -> Path:
+def report(
+    places: Sequence[Path], to: Path, say: Callable[[str], None], *, examples: int = 0, affinity: Path | None = None
+) -> Path:
     """Writes the page. examples: training rows of each task that come along. affinity: what `affinity --json` said, of the first.
 
     Raises ConfigError for a place that is neither run nor model, DataError for a run that logged nothing.
@@ -79,7 +81,11 @@ def _affinity(path: Path) -> dict[tuple[str, str], float]:
     tasks, matrix = found.get("tasks"), found.get("lookahead")
     if not isinstance(tasks, list) or not isinstance(matrix, list) or [len(row) for row in matrix] != [len(tasks)] * len(tasks):
         raise ConfigError("holds no `tasks` and `lookahead`. Write it with `trunkline affinity RECIPE --json`.", where=str(path))
-    return {(one, other): float(value) for one, row in zip(tasks, matrix, strict=True) for other, value in zip(tasks, row, strict=True)}
+    return {
+        (one, other): float(value)
+        for one, row in zip(tasks, matrix, strict=True)
+        for other, value in zip(tasks, row, strict=True)
+    }
 
 
 def _run(run: RunFolder, examples: int) -> Facts:
