@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo minilm test test-all bad-inputs faults soak bench load properties fuzz lock sbom check format readme docs clean
+.PHONY: help install demo minilm test test-all bad-inputs faults soak bench load submitting properties fuzz lock sbom check format readme docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,9 @@ bench: $(READY)  ## ONLY="R8 R16": our speed beside what else one would take, in
 
 load: $(READY)  ## ONLY="L5 L8": what is held under load, L1 to L18, into docs/figures.md (20 minutes without ONLY)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.load $(ONLY)
+
+submitting: $(READY)  ## what `submit` adds to a bare Ray job, on two nodes of this machine, into docs/clusters.md (10 minutes)
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.submitting
 
 check: $(READY)  ## format, lint, types, architecture: what a commit must pass
 	@$(BIN)/ruff format --check .

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -41,6 +44,21 @@ def free_ports(count: int) -> list[int]:
             own.close()
 
 
+class Prometheus(http.server.BaseHTTPRequestHandler):
+    """As much of it as the dashboard asks for, whose page complains where there is none."""
+
+    def do_GET(self) -> None:
+        answer = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
 def environment(home: Path) -> dict[str, str]:
     """Of the nodes, and so of what runs on them."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -51,13 +69,14 @@ def environment(home: Path) -> dict[str, str]:
 class Node:
     """`ray start --block`, and all that it starts; up when this returns."""
 
-    def __init__(self, home: Path, name: str, *options: str, cpus: int = 2) -> None:
+    def __init__(self, home: Path, name: str, *options: str, cpus: int = 2, more: Mapping[str, str] | None = None) -> None:
         self.log = home / f"{name}.log"
         agents = [f"--{agent}={port}" for agent, port in zip(AGENTS, free_ports(len(AGENTS)), strict=True)]
         words = [sys.executable, str(TESTS / "ray_start.py"), "start", "--block", f"--num-cpus={cpus}", *agents, *options]
         words += ["--object-store-memory=100000000", "--include-log-monitor=false", "--disable-usage-stats"]
         with self.log.open("wb") as file:
-            self.process = subprocess.Popen(words, env=environment(home), stdout=file, stderr=file, start_new_session=True)
+            own = {**environment(home), **(more or {})}
+            self.process = subprocess.Popen(words, env=own, stdout=file, stderr=file, start_new_session=True)
         until = time.monotonic() + START_S
         while "Ray runtime started" not in self.log.read_text():
             if self.process.poll() is not None or time.monotonic() > until:
@@ -99,14 +118,28 @@ class TwoNodes:
             f"--dashboard-port={board}",
             "--dashboard-host=127.0.0.1",
         ]
+        self.prometheus = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Prometheus)
+        threading.Thread(target=self.prometheus.serve_forever, daemon=True).start()
+        seen = {
+            "RAY_PROMETHEUS_HOST": f"http://127.0.0.1:{self.prometheus.server_address[1]}",
+            "RAY_GRAFANA_HOST": "DISABLED",
+            "RAY_DASHBOARD_INGEST_PLATFORM_EVENTS": "1",  # the page asks for them in any case
+        }
         try:
-            self.head = Node(folder, "head", "--head", "--include-dashboard=true", f"--temp-dir={folder}/r", *where)
-            self.second = Node(folder, "second", f"--address=127.0.0.1:{port}")
+            self.head = Node(folder, "head", "--head", "--include-dashboard=true", f"--temp-dir={folder}/r", *where, more=seen)
+            self.joins = f"--address=127.0.0.1:{port}"
+            self.join()
         except BaseException:
             self.close()
             raise
 
+    def join(self) -> None:
+        """A second node, the first or one in place of one that is gone."""
+        self.second = Node(self.folder, "second", self.joins)
+
     def close(self) -> None:
         """Whatever names the folder in its command line, for a start that fails leaves some of it behind."""
+        self.prometheus.shutdown()
+        self.prometheus.server_close()
         named = [(process, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
         end([process for process, words in named if any(str(self.folder) in word for word in words)])

@@ -21,7 +21,7 @@ FLOORS = (
     ("training", "evaluate", "predict", "export", "report", "continual", "vectors", "quality"),
     ("build",),
     ("launch", "plan", "serve", "doctor"),
-    ("workflows", "clusters"),
+    ("workflows", "clusters", "planning"),
     ("cli",),
     ("__init__", "__main__", "api"),
 )

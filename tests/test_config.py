@@ -100,6 +100,17 @@ def test_the_json_schema_accepts_what_the_reader_accepts(recipe):
     json.dumps(json_schema())
 
 
+@pytest.mark.parametrize("stated", ["workers: {count: [2, 8], cpus: 2}", "workers: {count: 8, at_least: 2, cpus: 2}"])
+def test_workers_may_be_as_many_as_there_is_room_for(recipe, stated):
+    loaded = load_recipe(recipe(workers=stated))
+    assert (loaded.workers.at_least, loaded.workers.count, loaded.workers.elastic) == (2, 8, True)
+    assert [loaded.workers.on(cores) for cores in (1, 2, 7, 64)] == [2, 2, 3, 8]  # a machine of so many cores
+    assert load_recipe(recipe(), ["workers.count=[2, 8]"]).workers.at_least == 2
+    jsonschema.Draft202012Validator(json_schema()).validate(reader.read(recipe(workers=stated)).data)
+    fixed = load_recipe(recipe(workers="workers: {count: [8, 8]}")).workers
+    assert not fixed.elastic and fixed.on(1) == 8
+
+
 def test_overrides_change_values_lists_and_parts_written_short(recipe):
     overrides = ["train.steps=7", "tasks.0.weight=2", "weighting.note=hello there", "optim.betas=[0.5, 0.6]", "track.wandb=null"]
     loaded = load_recipe(recipe(), overrides)
@@ -198,6 +209,9 @@ BAD = [
         {"engine": "engine: {zero_stage: 4}"}, "engine.zero_stage: unknown value 4. Known: 0, 1, 2, 3.", id="zero stage"
     ),
     pytest.param({"train": "train: {tokens_per_step: 4096}"}, "train.steps: is missing: how many optimizer steps", id="missing"),
+    pytest.param({"workers": "workers: {count: [8, 2]}"}, "workers: at least 8 is above the most, 2. Turn", id="range turned"),
+    pytest.param({"workers": "workers: {count: [2]}"}, "workers: count is one number, or the least and the", id="half a range"),
+    pytest.param({"workers": "workers: {count: [2, x]}"}, "workers.count: expected a whole number, found", id="no number"),
     pytest.param({"train": "train: 3"}, "train: expected keys and values, found 3.", id="section of the wrong type"),
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.quality import dimension, ladder, pretraining, tokenizers, vectors
+from benchmarks.quality import dimension, embed, ladder, pretraining, tokenizers, vectors
 from benchmarks.quality.table import section
 
 from small_project import write_project
@@ -19,6 +19,7 @@ from trunkline.errors import UsageError
 ROOT = Path(__file__).parent.parent
 PAGES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "vectors": ("word-vectors.md", vectors.markdown),
+    "embed": ("evaluate.md", embed.markdown),
     "ladder": ("quality.md", ladder.markdown),
     "pretraining": ("quality.md", pretraining.markdown),
     "dimension": ("quality.md", dimension.markdown),

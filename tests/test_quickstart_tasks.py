@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from trunkline.build.task import make_encoding, open_source, reading
-from trunkline.data.sources.base import join_words, normalised
+from trunkline.data.sources.base import normalised
+from trunkline.data.sources.reading import join_words
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import WordPiece
 from trunkline.errors import MissingExtra

@@ -16,7 +16,7 @@ from benchmarks.load.measures import told
 from benchmarks.speed.saving import Saving
 
 from trunkline import checkpoint
-from trunkline.data.sources.base import CHUNK_ROWS
+from trunkline.data.sources.chunk import CHUNK_ROWS
 
 ROUNDS = 3
 Row = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,11 @@ class Scores:
 def table(
     found: Cells, *, pairs: Sequence[tuple[str, str]], budgets: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
-    """Scores of every pair and every budget alone, means over seeds; delta_m against each budget; the difference to pair 1.
+    """Scores of each pair and each budget alone, means over seeds; delta_m against each budget; differences to pair 1, to alone.
 
-    delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better. Intervals are 95 %
-    of a bootstrap over test rows and seeds, the same draws on both sides. What was not trained on every seed is null.
+    delta_m = mean over tasks of 100 * (together - alone) / |alone|, the sign turned where lower is better; a task that is 0 alone
+    is left out. Intervals are 95 % of a bootstrap over test rows and seeds, the same draws on both sides. What was not trained on
+    every seed is null.
     """
     shown = {pair: _scores(found, [[f"{pair[0]}-{pair[1]}-{seed}"] for seed in seeds], tasks) for pair in pairs}
     alone = {name: _scores(found, [[f"{name}-{task}-{seed}" for task in tasks] for seed in seeds], tasks) for name in budgets}
@@ -42,10 +43,11 @@ def table(
     rows = []
     for (sampling, weighting), own in shown.items():
         whole = own is not None and all(other is not None for other in alone.values())
-        deltas = {name: _delta(own, other, signs) for name, other in alone.items()} if whole else None
+        deltas = {name: delta(own, other, signs) for name, other in alone.items()} if whole else None
         beside = _against(own, shown[pairs[0]], alone[budgets[0]], signs) if whole else None
-        pair = {"sampling": sampling, "weighting": weighting}
-        rows.append({**pair, "scores": _means(own, tasks), "delta_m": deltas, "against_first": beside})
+        apart = {name: _by_task(own, other, tasks) for name, other in alone.items()} if whole else None
+        row = {"sampling": sampling, "weighting": weighting, "scores": _means(own, tasks)}
+        rows.append({**row, "delta_m": deltas, "against_first": beside, "against_alone": apart})
     facts = [(cell["date"], cell["commit"], cell["machine"]) for cell in found.values()]
     return {
         "tasks": list(tasks),
@@ -73,8 +75,9 @@ def _means(own: Scores | None, tasks: Sequence[str]) -> dict[str, float | None]:
 
 
 def _percent(own: np.ndarray, other: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """delta_m of means [T] or [T, B]."""
-    found: np.ndarray = 100 * ((own - other) / np.abs(other) * signs.reshape(-1, *[1] * (own.ndim - 1))).mean(0)
+    """delta_m of means [T] or [T, B], over the tasks that alone are not 0."""
+    of_tasks = 100 * (own - other) / np.where(other == 0, np.nan, np.abs(other)) * signs.reshape(-1, *[1] * (own.ndim - 1))
+    found: np.ndarray = np.nanmean(of_tasks, 0)
     return found
 
 
@@ -84,10 +87,18 @@ def _picks(own: Scores) -> np.ndarray:
     return np.random.default_rng(0).integers(0, size, (draws, size))
 
 
-def _delta(own: Scores, other: Scores, signs: np.ndarray) -> dict[str, float]:
+def delta(own: Scores, other: Scores, signs: np.ndarray) -> dict[str, float]:
     picks = _picks(own)
     drawn = _percent(own.drawn(picks), other.drawn(picks), signs)
     return _interval(float(_percent(own.values.mean(0), other.values.mean(0), signs)), drawn)
+
+
+def _by_task(own: Scores, other: Scores, tasks: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Each task's difference to itself alone, in units of its metric."""
+    picks = _picks(own)
+    drawn = own.drawn(picks) - other.drawn(picks)
+    apart = own.values.mean(0) - other.values.mean(0)
+    return {task: _interval(float(apart[at]), drawn[at], "difference") for at, task in enumerate(tasks)}
 
 
 def _against(own: Scores, first: Scores | None, alone: Scores, signs: np.ndarray) -> dict[str, float] | None:
@@ -100,9 +111,9 @@ def _against(own: Scores, first: Scores | None, alone: Scores, signs: np.ndarray
     return _interval(float(mean[0] - mean[1]), drawn[0] - drawn[1])
 
 
-def _interval(value: float, drawn: np.ndarray) -> dict[str, float]:
+def _interval(value: float, drawn: np.ndarray, unit: str = "percent") -> dict[str, float]:
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"percent": round(value, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+    return {unit: round(value, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
 
 
 def best_of(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -127,8 +138,31 @@ def markdown(found: Mapping[str, Any]) -> str:
         best = best_of(found["pairs"])
         cells = _cells(found[BEST]["scores"], tasks)
         lines.append(_line([f"{best['sampling']}, MiniLM", best["weighting"], *cells, *empty]))
-    whole = all(row["delta_m"] for row in found["pairs"])
-    return "\n".join(lines) + "\n\n" + (counted(found) if whole else "Empty lines were not run yet.")
+    if not all(row["delta_m"] for row in found["pairs"]):
+        return "\n".join([*lines, "", "Empty lines were not run yet."])
+    told = [counted(found), ""] if len(found["pairs"]) > 1 else []
+    return "\n".join([*lines, "", *told, *left_out(found), *apart(found)])
+
+
+def left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each budget at which a task is 0, of which there is no percentage."""
+    for name, own in found["alone"].items():
+        if nothing := [task for task, value in own.items() if value == 0]:
+            yield from (f"delta_m, {name} leaves out {', '.join(nothing)}: 0 alone.", "")
+
+
+def apart(found: Mapping[str, Any]) -> Iterator[str]:
+    """A table of the best pair's tasks against themselves alone."""
+    best, budgets = best_of(found["pairs"]), list(found["alone"])
+    heads = [f"{name}: {column}" for name in budgets for column in ("alone", "difference")]
+    yield _line([f"{best['sampling']}, {best['weighting']}", "metric", "together", *heads])
+    yield "|---|---|" + "---:|" * (len(heads) + 1)
+    for task in found["tasks"]:
+        cells = [f"{best['scores'][task]:.3f}"]
+        for name in budgets:
+            own = best["against_alone"][name][task]
+            cells += [f"{found['alone'][name][task]:.3f}", _shown(own["difference"], own, 3)]
+        yield _line([task, found["metrics"][task], *cells])
 
 
 def counted(found: Mapping[str, Any]) -> str:
@@ -152,4 +186,8 @@ def _cells(scores: Mapping[str, float | None], tasks: Sequence[str]) -> list[str
 
 
 def _said(own: Mapping[str, float] | None) -> str:
-    return "" if own is None else f"{own['percent']:+.1f} ({own['low']:+.1f} to {own['high']:+.1f})"
+    return "" if own is None else _shown(own["percent"], own, 1)
+
+
+def _shown(value: float, own: Mapping[str, float], digits: int) -> str:
+    return f"{value:+.{digits}f} ({own['low']:+.{digits}f} to {own['high']:+.{digits}f})"

@@ -1,8 +1,10 @@
-"""`python -m benchmarks.quality.mixing`: samplings against weightings over seeds, and each task alone at the same budget.
+"""`python -m benchmarks.quality.mixing [NAME]`: samplings against weightings over seeds, and each task alone.
 
-Each finished cell is a file in benchmarks/results/mixing/, kept as long as all that states it is the same; an unfinished one
-goes on from its newest checkpoint. A cell holds each task's headline metric on the test rows, and again on resampled test rows:
-the same rows in every cell, so that differences between cells are paired. The table goes into docs/quality.md.
+NAME.yaml states the recipe, over that of `base` if there is one; what is varied; and what a task alone is given: so many steps,
+or as many tokens of its own as in the first pair's run (`drawn`). Each finished cell is a file in benchmarks/results/NAME/, kept
+as long as all that states it is the same; an unfinished one goes on from its newest checkpoint. A cell holds each task's headline
+metric on the test rows, and again on resampled test rows: the same rows in every cell, so that differences between cells are
+paired. The table goes into docs/quality.md.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Annotated, Any
 import typer
 from benchmarks.quality.cells import circumstances, drawn, training_seconds
 from benchmarks.quality.mixed import BEST, best_of, markdown, table
+from benchmarks.quality.table import write_section
 
 import trunkline
 from trunkline.document import reader, writer
@@ -27,8 +30,8 @@ from trunkline.tasks.catalog import Catalog
 from trunkline.workflows.baseline import measured
 
 ROOT = Path(__file__).parents[2]
-COMMAND = "python -m benchmarks.quality.mixing"
 RESAMPLES = 100
+DRAWN = "drawn"
 Say = Callable[[str], None]
 
 
@@ -39,9 +42,25 @@ class Mixing:
         self.path, self.results = path, results
         self.stated: dict[str, Any] = reader.read(path).data
         self.outputs = path.parent / "outputs" / path.stem
-        self.tasks: list[str] = list(self.stated["recipe"]["tasks"])
+        self.shared = self._shared()
+        self.tasks: list[str] = list(self.shared["tasks"])
         self.seeds: list[int] = list(self.stated["seeds"])
-        self.pairs = list(itertools.product(self.stated["samplings"], self.stated["weightings"]))
+        self.best: dict[str, Any] = self.stated.get(BEST, {"seeds": []})
+        self.samplings, self.weightings = (self._varied(section) for section in ("sampling", "weighting"))
+        self.pairs = list(itertools.product(self.samplings, self.weightings))
+        self.command = "python -m benchmarks.quality.mixing" + (f" {path.stem}" if path.stem != "mixing" else "")
+
+    def _shared(self) -> dict[str, Any]:
+        """The recipe of all cells: the base's with this file's over it, `train` key by key."""
+        base = reader.read(self.path.parent / self.stated["base"]).data if "base" in self.stated else {}
+        own = self.stated["recipe"]
+        return {**base, **own, "train": {**base.get("train", {}), **own.get("train", {})}}
+
+    def _varied(self, section: str) -> dict[str, Any]:
+        """What is varied of a section, by name; else what the recipe has of it."""
+        fixed = self.shared.get(section)
+        found: dict[str, Any] = self.stated.get(f"{section}s") or {fixed["kind"]: fixed}
+        return found
 
     def cells(self) -> list[str]:
         """Seed by seed, that a part of them is a table; the best pair's come last."""
@@ -49,21 +68,32 @@ class Mixing:
         for seed in self.seeds:
             found += [f"{sampling}-{weighting}-{seed}" for sampling, weighting in self.pairs]
             found += [f"{budget}-{task}-{seed}" for budget in self.stated["alone"] for task in self.tasks]
-        return found + [f"{BEST}-{seed}" for seed in self.stated["best"]["seeds"]]
+        return found + [f"{BEST}-{seed}" for seed in self.best["seeds"]]
 
     def recipe(self, cell: str) -> dict[str, Any]:
         """What all cells share, with this one's sampling and weighting, its only task, or the best pair on the other trunk."""
         first, _, rest = cell.partition("-")
         second, _, seed = (f"{first}-{rest}" if first == BEST else rest).rpartition("-")
-        data = {**self.stated["recipe"], "seed": int(seed)}
+        data = {**self.shared, "seed": int(seed)}
         if first in self.stated["alone"]:
-            train = {**data["train"], "steps": self.stated["alone"][first]}
+            train = {**data["train"], "steps": self._steps(first, second, seed)}
             own = {"tasks": [second], "sampling": {"kind": "uniform"}, "weighting": {"kind": "static"}, "train": train}
             return {**data, **own}
         if first == BEST:
-            data |= {key: value for key, value in self.stated["best"].items() if key != "seeds"}
+            data |= {key: value for key, value in self.best.items() if key != "seeds"}
             first, second = self._best()
-        return {**data, "sampling": self.stated["samplings"][first], "weighting": self.stated["weightings"][second]}
+        return {**data, "sampling": self.samplings[first], "weighting": self.weightings[second]}
+
+    def _steps(self, budget: str, task: str, seed: str) -> int:
+        """Of a task alone: as stated, or so many that it sees the tokens of its own that it saw in the first pair's run."""
+        stated = self.stated["alone"][budget]
+        if stated != DRAWN:
+            return int(stated)
+        together = "-".join((*self.pairs[0], seed))
+        found = self.stored(together)
+        if found is None:
+            raise UsageError(f"cell '{budget}-{task}-{seed}' needs '{together}', which tells its budget. Run that first.")
+        return max(1, round(found["drawn"][task]["tokens"] / self.shared["train"]["tokens_per_step"]))
 
     def _best(self) -> tuple[str, str]:
         rows = self.table()["pairs"]
@@ -79,7 +109,7 @@ class Mixing:
         return hashlib.sha256(json.dumps([recipe, cards, RESAMPLES], ensure_ascii=False).encode()).hexdigest()[:16]
 
     def _catalog(self) -> Path:
-        return (self.path.parent / self.stated["recipe"]["catalog"][0]).resolve()
+        return (self.path.parent / self.shared["catalog"][0]).resolve()
 
     def stored(self, cell: str) -> dict[str, Any] | None:
         """The cell's result, if it was made from what the files state now."""
@@ -100,7 +130,7 @@ class Mixing:
             "schema_version": 1,
             "cell": cell,
             "key": self.key(cell),
-            "command": COMMAND,
+            "command": self.command,
             **circumstances(),
             "training_s": round(training_seconds(result.run)),
             "drawn": drawn(result.run),
@@ -137,19 +167,20 @@ class Mixing:
         found = self.table()
         best: list[dict[str, Any]] = []
         if all(row["delta_m"] is not None for row in found["pairs"]):
-            cells = [f"{BEST}-{seed}" for seed in self.stated["best"]["seeds"]]
+            cells = [f"{BEST}-{seed}" for seed in self.best["seeds"]]
             best = [stored for cell in cells if (stored := self.stored(cell))]
         scores = {row["task"]: row["value"] for row in best[0]["tasks"]} if best else None
         facts = {key: best[0][key] for key in ("date", "commit", "machine", "training_s")} if best else {}
-        return {"schema_version": 1, "command": COMMAND, **found, BEST: {"scores": scores, "seeds": len(best), **facts}}
+        return {"schema_version": 1, "command": self.command, **found, BEST: {"scores": scores, "seeds": len(best), **facts}}
 
 
 def main(
+    name: Annotated[str, typer.Argument(help="A file in benchmarks/quality, such as core12_seeds.")] = "mixing",
     only: Annotated[list[str] | None, typer.Option(help="Only these cells.")] = None,
     train: Annotated[bool, typer.Option(help="Train what is missing; else only write the table.")] = True,
 ) -> None:
-    """Trains what is missing, writes benchmarks/results/mixing.json and the table in docs/quality.md; it goes to stdout too."""
-    mixing = Mixing(Path(__file__).parent / "mixing.yaml", ROOT / "benchmarks" / "results" / "mixing")
+    """Trains what is missing, writes benchmarks/results/NAME.json and the table in docs/quality.md; it goes to stdout too."""
+    mixing = Mixing(Path(__file__).parent / f"{name}.yaml", ROOT / "benchmarks" / "results" / name)
     cells = mixing.cells()
     for cell in only or ():
         if cell not in cells:
@@ -159,16 +190,8 @@ def main(
             mixing.run(cell, lambda line: typer.echo(line, err=True))
     found = mixing.whole_table()
     mixing.results.with_suffix(".json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    page = ROOT / "docs" / "quality.md"
-    page.write_text(written(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+    write_section(ROOT / "docs" / "quality.md", name, markdown(found))
     typer.echo(markdown(found))
-
-
-def written(page: str, found: dict[str, Any]) -> str:
-    """The page with the table made anew, between its two markers."""
-    start, end = "<!-- mixing:start -->\n", "\n<!-- mixing:end -->"
-    before, rest = page.split(start)
-    return before + start + markdown(found) + end + rest.split(end)[1]
 
 
 if __name__ == "__main__":

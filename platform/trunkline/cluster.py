@@ -72,6 +72,15 @@ Program = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./+@][A-Za-z0-9_./+@:-]*$")
 Word = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@/+-]*$")]
 
 
+class Prices(Strict):
+    """What a worker costs, for `trunkline plan`."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(description="such as EUR")
+    worker_hour: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        description="of one worker, with its share of a node"
+    )
+
+
 class Cluster(Strict):
     """What every kind says."""
 
@@ -81,6 +90,7 @@ class Cluster(Strict):
     env: Variables = Field(default_factory=dict, description="environment variables of the job, readable by all: no secrets")
     placement: Literal["pack", "spread"] = Field(default="pack", description="workers on few nodes, or on many")
     grace_s: Seconds = Field(default=120, description="seconds a stopped run has to save")
+    prices: Prices | None = Field(default=None, description="what `trunkline plan` works the cost of a run out with")
 
     _path: Path | None = PrivateAttr(None)
 

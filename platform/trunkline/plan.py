@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from trunkline.build.prepare import load_cards, open_sources, prepare, project_f
 from trunkline.build.task import reading
 from trunkline.config.recipe import Recipe
 from trunkline.data.sources.base import TaskText
+from trunkline.models.places import located
 from trunkline.quality.leaks import Leak, leaks
 from trunkline.sampling.base import Sampler
 from trunkline.tasks.catalog import catalog_for
@@ -25,6 +27,7 @@ from trunkline.training.states import states
 TRIED = 1000  # steps at which rates are looked at
 BY_HEART = 100  # passes over a task's rows
 LAUNCH_BOUND = 10_000  # tokens of a pass, below which a GPU waits for the next kernel to be sent
+DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")  # as configurations end their names
 FITS = 4 << 30  # bytes that any GPU has room for beside its activations
 
 
@@ -47,13 +50,14 @@ class Planned:
     leaks: tuple[Leak, ...] = ()
 
 
-def plan(recipe: Recipe, say: Callable[[str], None]) -> list[Planned]:
+def plan(recipe: Recipe, say: Callable[[str], None], run: Path | None = None) -> list[Planned]:
     """Checks and tokenises what the run needs, into the project's store, and plans its draws.
 
-    Schedules that learn from the run are planned at the rates they begin with. Raises as `train` does before it starts.
+    Schedules that learn from the run are planned at the rates they begin with. run: a folder that is left with what a worker
+    starts from; None: nothing is left. Raises as `train` does before it starts.
     """
     assert recipe.path is not None
-    with tempfile.TemporaryDirectory(prefix="plan") as folder:
+    with tempfile.TemporaryDirectory(prefix="plan") if run is None else contextlib.nullcontext(str(run)) as folder:
         run = Path(folder)
         prepare(recipe, run, project_folder(recipe.path) / ".trunkline" / "store", say)
         sizes = open_rows(run)
@@ -102,6 +106,22 @@ def hazards(recipe: Recipe, planned: Sequence[Planned], parameters: int) -> Iter
             f"the step is launch-bound: a GPU is through with {tokens:,} tokens before the next kernels are sent. Raise "
             f"train.tokens_per_step to {wanted:,} or more, and tokens_per_pass to {LAUNCH_BOUND:,}."
         )
+
+    if asked := attention_dropout(recipe):
+        yield (
+            f"trunk.pretrained was trained with an attention dropout of {asked:g}, and attention has none here: the "
+            "kernels for packed rows know none. trunk.dropout is that of the hidden states."
+        )
+
+
+def attention_dropout(recipe: Recipe) -> float:
+    """What the configuration of a pretrained trunk asks for, where it lies in a folder here."""
+    source = str(recipe.trunk.arguments.get("pretrained") or "")
+    config = located(source, "trunk.pretrained") / "config.json"
+    if not source or not config.is_file():
+        return 0.0
+    stated = json.loads(config.read_text(encoding="utf-8"))
+    return max((float(own) for key, own in stated.items() if "att" in key and key.endswith(DROPOUTS) and own), default=0.0)
 
 
 def _leaks(recipe: Recipe) -> list[Leak]:

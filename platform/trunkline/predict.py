@@ -165,7 +165,11 @@ class Model:
 
     def layers(self, texts: Sequence[str], *, pooling: str = "mean") -> list[np.ndarray]:
         """The same of every layer of the trunk, from the embeddings up: float32 [n, D] each; the last is what `embed` gives."""
-        pool, rows = self._pool(pooling), self._texts(texts)
+        return self.layers_of(self._texts(texts), pooling=pooling)
+
+    def layers_of(self, rows: Rows, *, pooling: str = "mean") -> list[np.ndarray]:
+        """Of rows that are encoded already, each one trunk row."""
+        pool = self._pool(pooling)
         found = [np.zeros((len(rows), self.width), np.float32) for _ in range(self.network.trunk.num_layers)]
         for batch in self._packs({"": _plain(rows)}):
             ids, index = batch.tasks[""].row_ids, batch.index("")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from trunkline.data.sources.base import Chunk, Source, chunked, normalised, package_folder
+from trunkline.data.sources.base import Source, normalised, package_folder
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.registry import SOURCES
 
 LANGUAGES = ("english", "chinese")

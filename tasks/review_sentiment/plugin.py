@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from trunkline.data.sources.base import Chunk, Source, chunked, package_folder
+from trunkline.data.sources.base import Source, package_folder
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.registry import SOURCES
 
 

@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from trunkline.data.sources.base import Chunk, Source, chunked, package_folder
+from trunkline.data.sources.base import Source, package_folder
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.registry import SOURCES
 
 # Macron, acute, caron and grave over a vowel; a syllable with none of them is toneless, the fifth tone.

@@ -77,6 +77,21 @@ def test_every_measure_gives_its_figures_for_a_file_of_vectors(project: Path, ca
     assert found["neighbours"]["cat"][0][0] == "dog" and found["curves"].keys() == {"alike", "sentences"}
 
 
+def test_neighbours_are_told_beside_those_of_another_model(project: Path, capsys: Captured) -> None:
+    lines = (project / "vectors.txt").read_text().splitlines()
+    words = [line.split(" ", 1) for line in lines[1:]]
+    turned = [f"{word} {vector}" for (word, _), (_, vector) in zip(words, words[1:] + words[:1], strict=True)]
+    (project / "turned.txt").write_text("\n".join([lines[0], *turned]) + "\n")  # each word has the vector of the next
+    assert main(run(project, "--draws", "0", "--near", "cat", "--against", str(project / "turned.txt"), "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["neighbours"]["cat"][0][0] == "dog" != found["neighbours_of_other"]["cat"][0][0]
+    assert main(run(project, "--draws", "0", "--near", "cat", "--against", str(project / "vectors.txt"))) == 0
+    shown = capsys.readouterr().out.splitlines()
+    own = next(line for line in shown if line.startswith("cat: "))
+    count = own.count(",") + 1
+    assert f"  other: {own.removeprefix('cat: ')}" in shown and f"  in both: {count} of {count}" in shown
+
+
 def test_for_people_it_is_tables(project: Path, capsys: Captured) -> None:
     assert main(run(project, "--draws", "0", "--near", "nowhere")) == 0
     out = capsys.readouterr().out

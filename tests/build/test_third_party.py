@@ -150,7 +150,8 @@ def test_a_task_is_one_yaml_file_and_its_rows(tmp_path: Path) -> None:
 
 
 PLUGIN_SOURCE = """
-from trunkline.data.sources.base import Source, chunked
+from trunkline.data.sources.base import Source
+from trunkline.data.sources.chunk import chunked
 from trunkline.registry import SOURCES
 
 @SOURCES.register("counted_words")

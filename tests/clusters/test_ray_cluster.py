@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from chromium import chromium, complaints, pictured
 from ray_nodes import TOKEN, TwoNodes
 from small_project import write_project
 from trunkline.cli.app import main
@@ -26,8 +27,8 @@ from trunkline.clusters.submit import submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 PATIENCE_S = 2400
-STEPS = 160
-TRAIN = {"steps: 20": f"steps: {STEPS}", "save_every: 5": "save_every: 20", "evaluate_every: 10": "evaluate_every: 80"}
+STEPS = 80
+TRAIN = {"steps: 20": f"steps: {STEPS}", "save_every: 5": "save_every: 10", "evaluate_every: 10": "evaluate_every: 40"}
 SMALLER = {"tasks: [topic, score, tags, {task: answer, weight: 0.7}, words]": "tasks: [topic, {task: answer, weight: 0.7}]"}
 FILE = """\
 kind: ray
@@ -38,6 +39,23 @@ python: {python}
 placement: spread
 grace_s: 300
 timeout_s: 120
+"""
+# A step takes a tenth of a second at least, or the run would be over before it is disturbed; while `hold` is there it waits.
+PLUGIN = """\
+import time
+from pathlib import Path
+
+from trunkline.losses.classification import CrossEntropy
+from trunkline.registry import LOSSES
+
+
+@LOSSES.register("unhurried")
+class Unhurried(CrossEntropy):
+    def forward(self, outputs, targets):
+        time.sleep(0.1)
+        while (Path.home() / "hold").exists():
+            time.sleep(0.1)
+        return super().forward(outputs, targets)
 """
 # Stands where `python -m trunkline` would: takes the whole of a node for a moment.
 WAITER = """\
@@ -54,16 +72,23 @@ def work():
 ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)
 ray.get(work.remote())
 """
+WITHOUT_PLACE = (
+    "shown => { shown.textContent = shown.textContent.replace(/^\\S+/, 'python') }"  # of the interpreter, in a picture
+)
 SUBMIT = ("submit", "recipes/small.yaml", "--cluster", "two", "--set", "workers.count=2")
 
 
-def command(*words: str, code: int = 0) -> str:
-    """What a command prints."""
+def spoken(*words: str, code: int = 0) -> tuple[str, str]:
+    """What a command prints, and what it tells people."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         ended = main(list(words))
     assert ended == code, f"{words}: {ended}\n{out.getvalue()}\n{err.getvalue()[-3000:]}"
-    return out.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def command(*words: str, code: int = 0) -> str:
+    return spoken(*words, code=code)[0]
 
 
 def asked(*words: str, code: int = 0) -> Any:
@@ -85,13 +110,15 @@ class Place:
     project: Path
     runs: Path
 
-    def submitted(self) -> str:
-        return str(asked(*SUBMIT)["id"])
+    def submitted(self, *more: str) -> str:
+        return str(asked(*SUBMIT, *more)["id"])
+
+    def lines(self, job: str, name: str) -> list[dict[str, Any]]:
+        file = self.runs / job / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
     def events(self, job: str, name: str) -> list[dict[str, Any]]:
-        file = self.runs / job / "events.jsonl"
-        lines = file.read_text().splitlines() if file.is_file() else []
-        return [event for line in lines if (event := json.loads(line))["event"] == name]
+        return [event for event in self.lines(job, "events.jsonl") if event["event"] == name]
 
     def wait_for(self, job: str, name: str, count: int = 1) -> None:
         """An event of the run; a job that ended without it is told with its log."""
@@ -122,6 +149,9 @@ def place() -> Iterator[Place]:
         assert before in text
         text = text.replace(before, after)
     recipe.write_text(text)
+    card = project / "tasks" / "topic" / "card.yaml"
+    card.write_text(f"{card.read_text()}loss: unhurried\n")
+    card.with_name("plugin.py").write_text(PLUGIN)
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("HOME", str(folder))
         changed.chdir(project)
@@ -137,14 +167,20 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place: Place) -> str:
-    """A job on both nodes that was followed to its end."""
-    job = place.submitted()
-    command("logs", job, "--follow")
-    return job
+def followed(place: Place) -> tuple[str, str]:
+    """A job on both nodes that `submit --follow` followed to its end, and what was seen of it."""
+    out, seen = spoken(*SUBMIT, "--json", "--follow")
+    return str(json.loads(out)["id"]), seen
 
 
-def test_a_job_that_was_followed_to_its_end_says_what_it_did(place: Place, undisturbed: str) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(followed: tuple[str, str]) -> str:
+    return followed[0]
+
+
+def test_a_job_that_was_followed_to_its_end_says_what_it_did(place: Place, followed: tuple[str, str]) -> None:
+    undisturbed, seen = followed
+    assert f"step {STEPS}" in seen and f"{undisturbed}-a1: finished" in seen
     status = asked("status", undisturbed)
     assert (status["state"], status["step"], status["workers"], status["restarts"]) == ("finished", STEPS, 2, 0)
     assert any(name.startswith("eval/") for name in status["figures"])
@@ -165,6 +201,23 @@ def test_what_was_sent_holds_no_token_and_nobody_gets_in_without_one(place: Plac
         assert "does not accept the token" in command("status", undisturbed, "--json", code=7)
     finally:
         token.write_text(TOKEN)
+
+
+def test_the_dashboards_page_of_the_job_has_no_console_errors(place: Place, undisturbed: str, tmp_path: Path) -> None:
+    """The picture is docs/images/ray-job.png."""
+    cookie = {"name": "ray-authentication-token", "value": TOKEN, "url": place.nodes.address}
+    with chromium() as browser:
+        context = browser.new_context(viewport={"width": 1000, "height": 700})
+        context.add_cookies([cookie])
+        page = context.new_page()
+        said = complaints(page)
+        page.goto(f"{place.nodes.address}/#/jobs/{undisturbed}-a1")
+        page.get_by_text(f"{undisturbed}-a1").first.wait_for(timeout=120_000)
+        page.get_by_text("SUCCEEDED").first.wait_for(timeout=120_000)
+        page.wait_for_timeout(5000)
+        page.get_by_text("-m trunkline train").first.evaluate(WITHOUT_PLACE)
+        pictured(page, tmp_path / "ray-job.png")
+    assert said == []
 
 
 def test_twenty_jobs_at_once_wait_for_their_resources_and_all_end(place: Place) -> None:
@@ -190,6 +243,30 @@ def test_twenty_jobs_at_once_wait_for_their_resources_and_all_end(place: Place) 
 
     wait(ended, "twenty jobs")
     assert states == dict.fromkeys(jobs, "finished")
+
+
+def test_a_node_that_is_lost_shrinks_the_job_and_one_that_comes_grows_it_and_rows_stay_in_their_steps(
+    place: Place, undisturbed: str
+) -> None:
+    hold = place.nodes.folder / "hold"
+    job = place.submitted("--set", "workers={count: [1, 2], cpus: 2, grow_every_s: 1}")  # a node has room for one
+    place.wait_for(job, "checkpoint")
+    hold.touch()
+    place.nodes.second.kill()
+    place.wait_for(job, "training", 2)
+    place.nodes.join()
+    place.wait_for(job, "training", 3)
+    hold.unlink()
+    assert place.wait_until_ended(job) == "finished", command("logs", job)[-5000:]
+    began = place.events(job, "training")
+    assert [event["workers"] for event in began] == [2, 1, 2]
+    assert began[1]["step"] >= 10 and all(event["resumed"] for event in began[1:])
+    mine, theirs = (place.lines(own, "rows.jsonl") for own in (job, undisturbed))
+    assert len(mine) == STEPS and mine == theirs
+    mine, theirs = ([row for row in place.lines(own, "metrics.jsonl") if "train/lr" in row] for own in (job, undisturbed))
+    for here, there in zip(mine, theirs, strict=True):
+        losses = {name: value for name, value in there.items() if name.startswith("train/") and name.endswith("/loss")}
+        assert losses == pytest.approx({name: here[name] for name in losses}, abs=1e-3)
 
 
 def test_a_job_that_was_stopped_and_resumed_and_lost_a_node_ends_as_if_nothing_had_been(place: Place, undisturbed: str) -> None:

@@ -39,6 +39,7 @@ class Dashboard(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.mode, self.jobs, self.packages, self.asked = mode, {}, {}, []
         self.version = metadata.version("ray")
+        self.agentless = 0  # how many jobs it can not take yet
         self.lock, self.over = threading.Lock(), threading.Event()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -85,6 +86,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
                 if self.command == "PUT":
                     server.packages[parts[-1]] = body
                 self.reply(200 if parts[-1] in server.packages else 404, b"{}")
+            elif self.command == "POST" and len(parts) == 2 and server.agentless:
+                server.agentless -= 1
+                self.reply(500, b"No available agent to submit job, please try again later.")
             elif self.command == "POST" and len(parts) == 2:
                 asked = json.loads(body)
                 server.jobs.setdefault(asked["submission_id"], {**asked, "status": "RUNNING", "logs": "", "posts": 0})[
@@ -162,6 +166,19 @@ def test_a_job_is_sent_once_with_its_package_and_no_secret(dashboard, tmp_path):
     assert sent["posts"] == 1 and sent["entrypoint"].startswith("python -m trunkline train recipes/quickstart.yaml")
     assert sent["runtime_env"]["working_dir"].removeprefix("gcs://") in server.packages
     assert TOKEN not in json.dumps(sent) and sent["runtime_env"]["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] == "120"
+
+
+def test_a_cluster_that_only_begins_is_asked_again_and_one_that_never_does_is_told_in_time(dashboard, tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.clusters.ray_jobs.AGAIN_S", 0.01)
+    server, package = dashboard(), project(tmp_path / "project")
+    server.agentless = 3
+    backend, job = job_at(tmp_path, server.address)
+    assert backend.submit(job, package, tmp_path) == job.name
+    assert server.agentless == 0 and server.jobs[job.name]["posts"] == 1
+    server.agentless = 10**6
+    backend, job = job_at(tmp_path, server.address, timeout_s=1, attempt=2)
+    with pytest.raises(ClusterError, match="answers 500: No available agent"):
+        backend.submit(job, package, tmp_path)
 
 
 def test_twenty_jobs_at_once_are_twenty_jobs(dashboard, tmp_path):

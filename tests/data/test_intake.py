@@ -16,8 +16,9 @@ from trunkline.data.encoding.multilabel import Multilabel
 from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.intake import LISTED, Intake
-from trunkline.data.sources.base import Reading, SourceContext, TaskText
+from trunkline.data.sources.base import SourceContext, TaskText
 from trunkline.data.sources.lines import Fields, Tagged
+from trunkline.data.sources.reading import Reading
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.sources.text import Csv, JsonLines, Tsv
 from trunkline.data.store import SplitJob, StoredSplit, build_split
@@ -212,7 +213,7 @@ def test_an_error_with_places_of_rows_crosses_processes(tokenizer: Tokenizer) ->
 
 
 def test_rows_of_a_source_without_places_are_called_by_number(tokenizer: Tokenizer) -> None:
-    from trunkline.data.sources.base import Chunk
+    from trunkline.data.sources.chunk import Chunk
 
     intake = Intake(encodings(tokenizer)["label"], SETTING_ASIDE)
     for labels in (["yes", "x"], ["no", None, "y"]):

@@ -20,7 +20,9 @@ from trunkline.data.encoding.regression import Regression
 from trunkline.data.encoding.replaced_token import ReplacedToken
 from trunkline.data.encoding.tagging import Tagging
 from trunkline.data.rows import Ragged, Rows
-from trunkline.data.sources.base import Chunk, Reading, Source, SourceContext, chunked
+from trunkline.data.sources.base import Source, SourceContext
+from trunkline.data.sources.chunk import Chunk, chunked
+from trunkline.data.sources.reading import Reading
 from trunkline.data.sources.text import JsonLines
 from trunkline.data.store import SplitJob, StoredSplit, build_all, build_split
 from trunkline.data.tokenizer import Tokenizer
@@ -205,7 +207,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from trunkline.data.encoding.masked_language import MaskedLanguage
-from trunkline.data.sources.base import Chunk, Source, SourceContext
+from trunkline.data.sources.base import Source, SourceContext
+from trunkline.data.sources.chunk import Chunk
 from trunkline.data.store import SplitJob, build_split
 from trunkline.data.tokenizer import Tokenizer
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from trunkline.data import stream as streams
 from trunkline.data.order import Orders, philox
+from trunkline.data.rows import Ragged, Sizes
 from trunkline.data.stream import Stream
 from trunkline.data.units import Unit
 from trunkline.errors import ConfigError, DataError
@@ -196,3 +197,39 @@ def test_draws_do_not_depend_on_how_many_were_decided_at_once() -> None:
         state = fresh.state()
     assert found == expected
     assert Counter(name for units in expected for name, _ in units).keys() == {"a", "b", "c"}
+
+
+def listed(large: tuple[str, ...], longest: int = 40) -> Stream:
+    """Two tasks; the sizes of `large` ones are read where they are asked for."""
+    rng = np.random.default_rng(1)
+    sizes = {"a": rng.integers(2, 20, 300), "b": rng.integers(2, 20, 80)}
+    starts = {name: np.concatenate([[0], np.cumsum(size)]) for name, size in sizes.items()}
+    given = {name: Sizes(starts[name], longest) if name in large else size for name, size in sizes.items()}
+    sampler = Uniform({name: len(size) for name, size in sizes.items()}, Horizon(50, 90, {name: 11.0 for name in sizes}))
+    return Stream(given, sampler, seed=5, tokens_per_step=90, unit_limit=90, groups={"b": 4})
+
+
+@pytest.mark.parametrize("large", [("a",), ("b",), ("a", "b")])
+def test_sizes_that_are_read_where_they_are_asked_for_draw_the_same_rows(large: tuple[str, ...]) -> None:
+    plain, lazy = listed(()), listed(large)
+    for step in range(1, 40):
+        assert ids(lazy.next_step(step)) == ids(plain.next_step(step))
+    assert lazy.account() == plain.account()
+
+
+def test_a_bound_on_the_longest_row_that_is_too_wide_is_looked_into_and_a_row_too_long_refused() -> None:
+    assert listed(("b",), longest=1000).next_step(1)
+    with pytest.raises(ConfigError, match="task 'a': a group of 1 rows can hold 91 tokens"):
+        sizes = Sizes(np.array([0, 5, 96]), 91)
+        Stream({"a": sizes}, Uniform({"a": 2}, Horizon(5, 90, {"a": 48.0})), seed=0, tokens_per_step=90, unit_limit=90)
+
+
+def test_a_store_of_many_rows_lays_out_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ragged = Ragged(np.arange(10), np.array([0, 3, 4, 10]), longest=6)
+    assert isinstance(ragged.sizes, np.ndarray)
+    monkeypatch.setattr("trunkline.data.rows.MANY", 2)
+    found = ragged.sizes
+    assert isinstance(found, Sizes) and len(found) == 3
+    assert np.array_equal(found, ragged.lengths) and np.array_equal(found[np.array([2, 0])], [6, 3])
+    assert found.mean() == ragged.lengths.mean()
+    assert isinstance(Ragged(ragged.values, ragged.starts).sizes, np.ndarray)

@@ -172,7 +172,7 @@ class Lab:
         from trunkline.launch.local import _prepared
 
         recipe = load_recipe(self.recipe, overrides)
-        return _prepared(recipe, self.recipe, overrides, self.folder / "outputs", lambda _: None).path
+        return _prepared(recipe, self.recipe, overrides, self.folder / "outputs", lambda _: None, None).path
 
     def step(self, at_least: int, child: Child) -> float:
         """Waits until a step was logged; the time then."""

@@ -25,6 +25,7 @@ GIVEN = {
     "replaced_token": {"scores", "prediction", "target"},
     "contrastive": {"query", "candidate", "key", "query_key"},
     "ranking": {"scores", "grades"},
+    "generation": {"loss", "text", "reference", "place"},
 }
 FITS = {
     "classification": {
@@ -44,9 +45,11 @@ FITS = {
     "bilm": {"perplexity", "accuracy"},
     "contrastive": {"retrieval_recall", "retrieval_mrr", "retrieval_ndcg", "alignment", "uniformity"},
     "ranking": {"map", "mrr", "ndcg", "recall_at_k"},
+    "generation": {"perplexity", "bleu", "chrf", "text_match"},
 }
-SEVERAL = ("tagging", "masked_language", "causal_language", "bilm", "replaced_token")  # targets in a row
+SEVERAL = ("tagging", "masked_language", "causal_language", "bilm", "replaced_token", "generation")  # targets in a row
 TAGS = np.array(["O", "B-A", "I-A", "B-B"])
+WRITTEN = ["the old house by the red river", "a train of light and glass goes by", "it is a cold day in the old town", ""]
 ANSWERS = ["", "red", "red river", "old red house", "猫坐在", "猫"]
 
 
@@ -78,6 +81,9 @@ def rows(kind: str, count: int, seed: int) -> list[tuple[int, dict[str, np.ndarr
         if kind == "span":
             right = tuple(rng.choice(ANSWERS, int(rng.integers(0, 3))).tolist())
             whole |= {"answer": np.array([rng.choice(ANSWERS)], object), "answers": np.fromiter([right], object, 1)}
+        if kind == "generation":
+            told = rng.choice(WRITTEN, (2, targets)).astype(object)
+            whole |= {"text": told[0], "reference": told[1], "place": np.arange(targets)}
         made.append((int(row), {name: whole[name] for name in GIVEN[kind]}))
     return made
 
@@ -110,6 +116,30 @@ def test_any_split_over_ranks_in_any_order_is_the_single_pass_bit_for_bit(
     merged = METRICS.get(name)()
     for rank in rng.permutation(ranks):
         merged.merge(parts[rank])
+    assert merged.compute() == single or (math.isnan(single) and math.isnan(merged.compute()))
+
+
+def test_every_metric_is_held_to_the_law() -> None:
+    assert set().union(*FITS.values()) == set(TABLE)
+
+
+def with_ties(records: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.round(own) if own.dtype.kind == "f" else own for name, own in records.items()}
+
+
+def without_a_class(records: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    told = {name: np.where(own == 2, 1, own) for name, own in records.items() if name in ("target", "prediction")}
+    return {**records, **told}
+
+
+@pytest.mark.parametrize("edge", [with_ties, without_a_class])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FITS.items() for name in sorted(names)])
+def test_ties_an_absent_class_a_rank_without_rows_and_uneven_ranks_give_the_single_pass(kind: str, name: str, edge) -> None:
+    whole = [(row, edge(records)) for row, records in rows(kind, 31, 6)]
+    merged = METRICS.get(name)()
+    for rank in (2, 0, 1, 3):  # ten or eleven rows each, the fourth has none
+        merged.merge(seen(name, whole[rank::3] if rank < 3 else []))
+    single = seen(name, sorted(whole, key=lambda item: item[0])).compute()
     assert merged.compute() == single or (math.isnan(single) and math.isnan(merged.compute()))
 
 
@@ -159,7 +189,9 @@ def test_a_perfect_prediction_gets_the_best_and_any_other_is_on_its_worse_side(k
             records["loss"] = np.zeros_like(records["loss"])
         if kind == "span":
             records["answer"] = np.array([max(records["answers"][0], default="")], object)
-        if kind not in ("contrastive", "ranking", "span"):
+        if kind == "generation":
+            records["text"] = records["reference"]
+        if kind not in ("contrastive", "ranking", "span", "generation"):
             records["prediction"] = records["target"]
     perfect = seen(name, whole).compute()
     assert perfect == pytest.approx(metric.best)

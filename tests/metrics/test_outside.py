@@ -1,12 +1,20 @@
-"""Metrics of labels and numbers against scikit-learn and scipy: ties, a class that is absent, classes that nobody predicts."""
+"""Every metric against someone else's: scikit-learn, scipy, trec_eval, nervaluate, sacrebleu, torchmetrics. With ties, a class
+that is absent, classes that nobody predicts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import pytest
+import pytrec_eval
+import sacrebleu
+import torch
 from scipy import stats
+from scipy.spatial.distance import pdist
 from sklearn import metrics as theirs
 
+from trunkline.metrics import METRICS as TABLE
 from trunkline.registry import METRICS
 
 CASES = ["plain", "ties", "one class absent", "one class never predicted", "all one prediction", "three rows"]
@@ -103,6 +111,160 @@ def test_a_metric_of_numbers_is_scikit_learn_s_or_scipy_s(metric: str, ties: boo
     value = METRICS.get(metric)().value(prediction=prediction.astype(np.float32), target=target.astype(np.float32))
     wide = target.astype(np.float32).astype(np.float64), prediction.astype(np.float32).astype(np.float64)
     assert value == pytest.approx(OF_NUMBERS[metric](*wide), abs=1e-6)
+
+
+Records = dict[str, np.ndarray]
+TEXTS = ["the old red house", "a red river", "old house", "the river", "red"]
+
+
+def boxed(lists: Iterable[object]) -> np.ndarray:
+    made = list(lists)
+    found = np.empty(len(made), object)
+    found[:] = made
+    return found
+
+
+def logits(rng: np.random.Generator) -> Records:
+    scores = np.round(rng.normal(size=(90, 4)), 1)
+    target = np.where(rng.random(90) < 0.5, scores.argmax(1), rng.integers(0, 3, 90))  # hardly any of the last class
+    loss = torch.nn.functional.cross_entropy(torch.tensor(scores), torch.tensor(target), reduction="none")
+    return {"scores": scores, "prediction": scores.argmax(1), "target": target, "loss": loss.numpy()}
+
+
+def tagged(rng: np.random.Generator) -> Records:
+    names = np.array(["O", "B-A", "I-A", "B-B", "I-B"])
+    place = np.concatenate([np.arange(size) for size in rng.integers(1, 9, 20)])
+    tag = rng.choice(names, len(place))
+    return {
+        "place": place,
+        "tag": tag,
+        "predicted_tag": np.where(rng.random(len(place)) < 0.4, rng.choice(names, len(place)), tag),
+    }
+
+
+def lists(rng: np.random.Generator) -> Records:
+    sizes = rng.integers(2, 30, 15)
+    scores = boxed(rng.permutation(size).astype(np.float64) for size in sizes)
+    return {"scores": scores, "grades": boxed(np.append(rng.integers(0, 2, size - 1), 1) for size in sizes)}
+
+
+def vectors(rng: np.random.Generator) -> Records:
+    query, candidate = (made / np.linalg.norm(made, axis=1, keepdims=True) for made in rng.normal(size=(2, 40, 5)))
+    key = rng.permutation(40)
+    return {"query": query.astype(np.float32), "candidate": candidate.astype(np.float32), "key": key, "query_key": key + 100}
+
+
+def texts(rng: np.random.Generator) -> Records:
+    text, reference = rng.choice(TEXTS, (2, 30)).astype(object)
+    return {"text": text, "reference": reference, "place": np.zeros(30, np.int64)}
+
+
+def answers(rng: np.random.Generator) -> Records:
+    right = boxed(tuple(rng.choice(TEXTS, 2).tolist()) for _ in range(30))
+    return {"answer": rng.choice(TEXTS, 30).astype(object), "answers": right}
+
+
+def trec(figure: str) -> Callable[[Records], float]:
+    """trec_eval's over lists of graded candidates."""
+
+    def of(given: Records) -> float:
+        pairs = list(zip(given["scores"], given["grades"], strict=True))
+        told = {f"q{q}": {f"d{d}": int(grade) for d, grade in enumerate(grades)} for q, (_, grades) in enumerate(pairs)}
+        run = {f"q{q}": {f"d{d}": float(score) for d, score in enumerate(scores)} for q, (scores, _) in enumerate(pairs)}
+        found = pytrec_eval.RelevanceEvaluator(told, {figure}).evaluate(run)
+        return float(np.mean([own[figure.replace(".", "_")] for own in found.values()]))
+
+    return of
+
+
+def retrieved(figure: str) -> Callable[[Records], float]:
+    """The same of every query against all candidates, its own the only right one."""
+
+    def of(given: Records) -> float:
+        scores = given["query"].astype(np.float64) @ given["candidate"].astype(np.float64).T
+        return trec(figure)({"scores": boxed(scores), "grades": boxed(np.eye(len(scores)))})
+
+    return of
+
+
+def strict_f1(given: Records) -> float:
+    from nervaluate import Evaluator
+
+    starts = np.flatnonzero(given["place"] == 0)[1:]
+    true, predicted = ([own.tolist() for own in np.split(given[name], starts)] for name in ("tag", "predicted_tag"))
+    return float(Evaluator(true, predicted, tags=["A", "B"], loader="list").evaluate()["overall"]["strict"].f1)
+
+
+def squad(figure: str) -> Callable[[Records], float]:
+    from torchmetrics.functional.text import squad as official
+
+    def of(given: Records) -> float:
+        said = [{"id": str(row), "prediction_text": text} for row, text in enumerate(given["answer"])]
+        right = [
+            {"id": str(r), "answers": {"text": [*own], "answer_start": [0] * len(own)}} for r, own in enumerate(given["answers"])
+        ]
+        return float(official(said, right)[figure]) / 100
+
+    return of
+
+
+def calibration(given: Records) -> float:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    shown = torch.tensor(given["scores"]).softmax(1)
+    return float(multiclass_calibration_error(shown, torch.tensor(given["target"]), num_classes=4, n_bins=15, norm="l1"))
+
+
+def perplexity(given: Records) -> float:
+    from torchmetrics.functional.text import perplexity as theirs_of
+
+    return float(theirs_of(torch.tensor(given["scores"])[None], torch.tensor(given["target"])[None]))
+
+
+def uniformity(given: Records) -> float:
+    return float(np.mean([np.log(np.exp(-2 * pdist(given[name], "sqeuclidean")).mean()) for name in ("query", "candidate")]))
+
+
+OF_THE_REST: dict[str, tuple[Callable[[np.random.Generator], Records], Callable[[Records], float], dict[str, object]]] = {
+    "calibration_error": (logits, calibration, {}),
+    "span_f1": (tagged, strict_f1, {}),
+    "exact_match": (answers, squad("exact_match"), {}),
+    "answer_f1": (answers, squad("f1"), {}),
+    "retrieval_recall": (vectors, retrieved("recall.5"), {"k": 5}),
+    "retrieval_mrr": (vectors, retrieved("recip_rank"), {}),
+    "retrieval_ndcg": (vectors, retrieved("ndcg_cut.10"), {}),
+    "alignment": (vectors, lambda g: theirs.mean_squared_error(g["query"], g["candidate"]) * g["query"].shape[1], {}),
+    "uniformity": (vectors, uniformity, {}),
+    "map": (lists, trec("map"), {}),
+    "mrr": (lists, trec("recip_rank"), {}),
+    "ndcg": (lists, trec("ndcg_cut.10"), {}),
+    "recall_at_k": (lists, trec("recall.5"), {"k": 5}),
+    "perplexity": (logits, perplexity, {}),
+    "masked_accuracy": (logits, lambda g: theirs.accuracy_score(g["target"], g["prediction"]), {}),
+    "bleu": (texts, lambda g: sacrebleu.corpus_bleu(g["text"].tolist(), [g["reference"].tolist()]).score, {}),
+    "chrf": (texts, lambda g: sacrebleu.corpus_chrf(g["text"].tolist(), [g["reference"].tolist()]).score, {}),
+    "text_match": (texts, lambda g: theirs.accuracy_score(g["reference"].tolist(), g["text"].tolist()), {}),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("metric", OF_THE_REST)
+def test_a_metric_is_someone_else_s(metric: str, seed: int) -> None:
+    make, outside, settings = OF_THE_REST[metric]
+    given = make(np.random.default_rng(seed))
+    found = METRICS.get(metric)(**settings)
+    value = found.value(**{name: given[name] for name in found.needs})
+    assert value == pytest.approx(outside(given), rel=1e-5) and 0 < abs(value) != found.best
+
+
+def unheld(names: Iterable[str]) -> set[str]:
+    """Metrics that nobody else's is held against."""
+    return set(names) - {*OF_LABELS, *OF_SETS, *OF_NUMBERS, *OF_THE_REST}
+
+
+def test_no_metric_is_without_an_outside_check_and_a_new_one_would_be_told() -> None:
+    assert not unheld(TABLE) and unheld([*TABLE, "made_up"]) == {"made_up"}
+    assert not {*OF_LABELS, *OF_SETS, *OF_NUMBERS, *OF_THE_REST} - set(TABLE)
 
 
 def test_a_wrong_figure_is_rejected() -> None:

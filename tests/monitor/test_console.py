@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from trunkline.monitor.console import follow, result_table
+from trunkline.monitor.console import Progress, follow, result_table
 from trunkline.monitor.jsonl import Jsonl
 
 
@@ -49,6 +49,20 @@ def test_without_a_terminal_every_record_is_one_plain_whole_line(tmp_path: Path)
     assert "step 20/40  eval  tone/accuracy 0.200  valence/spearman 0.500" in lines
     assert "event saved step=20" in lines
     assert "\x1b" not in text(console)
+
+
+def test_workers_and_restarts_are_told_where_there_are_several_or_any() -> None:
+    view = Progress(4)
+    line = view.line({"step": 1, "train/tone/loss": 1.0})
+    assert "worker" not in line and "restart" not in line
+    for event, told in (
+        ({"event": "training", "workers": 2}, "2 workers"),
+        ({"event": "attempt_failed"}, "0 workers  1 restart"),
+        ({"event": "training", "workers": 1}, "1 restart"),
+        ({"event": "attempt_failed"}, "0 workers  2 restarts"),
+    ):
+        view.take(event)
+        assert view.line({"step": 1}) == f"step 1/4  {told}"
 
 
 def test_a_dumb_terminal_gets_plain_lines_cut_to_its_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

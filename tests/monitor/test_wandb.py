@@ -292,18 +292,30 @@ def test_a_server_that_dies_under_the_run_holds_up_nothing_but_the_upload(
     assert steps == [0, 100, 200]  # whole on disk, for `wandb sync`
 
 
-@pytest.mark.parametrize("answers", ["refuses", "is silent"])
+@pytest.mark.parametrize("answers", ["refuses", "is silent", "401", "500"])
 def test_with_a_server_that_does_not_serve_training_ends_in_time_and_the_offline_copy_is_whole(
     tmp_path: Path, answers: str
 ) -> None:
     script = """
-        import json, socket, sys
+        import http.server, json, os, socket, sys, threading
         from trunkline.monitor.wandb import Wandb
-        server = socket.socket()
-        server.bind(("127.0.0.1", 0))
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(int(sys.argv[2]))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            do_GET = do_POST
+            log_message = lambda *_: None
+        if sys.argv[2].isdigit():
+            answering = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+            threading.Thread(target=answering.serve_forever, daemon=True).start()
+            server = answering.socket
+        else:
+            server = socket.socket()
+            server.bind(("127.0.0.1", 0))
         if sys.argv[2] == "is silent":
             server.listen(50)
-        import os
         os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:%d" % server.getsockname()[1]
         events = []
         run = Wandb("trunkline", "online", folder=sys.argv[1], run_id="r1", resume=True, init_timeout_s=1,

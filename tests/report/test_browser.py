@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import trunkline
+from chromium import chromium, complaints, pictured
 from report_runs import HOSTILE, extended, run
+from small_project import write_project
 from trunkline.cli.app import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -35,14 +37,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    program = shutil.which("chromium")
-    assert program, "there is no chromium here to open a report with: apt-get install chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 def opened(browser: Any, page: Path, sight: str) -> tuple[Any, list[str], list[str]]:
@@ -74,6 +70,23 @@ def test_the_page_is_whole_in_every_sight(name: str, sight: str, pages: dict[str
     assert contrast(ink, paper) > 7 and (sum(channels(paper)) < 200) == (sight == "dark")
     assert shown.get_by_text(HOSTILE.replace("/", "|"), exact=True).count() > 0
     shown.screenshot(path=str(tmp_path / f"{name}-{sight}.png"), full_page=True)
+
+
+def test_the_page_on_a_run_that_w_and_b_keeps_offline_has_no_console_errors(browser: Any, tmp_path: Path) -> None:
+    """A real run, tracked offline, and its real page; the picture is docs/images/report.png."""
+    recipe = write_project(tmp_path / "p")
+    tracked = ["track.wandb={project: laws, mode: offline}", "train.watch_gradients=2"]
+    done = trunkline.train(recipe, overrides=tracked, in_process=True).run
+    (kept,) = done.glob("wandb/offline-run-*/run-*.wandb")
+    page = tmp_path / "report.html"
+    assert main(["report", str(done), "-o", str(page)]) == 0
+    shown = browser.new_page(viewport={"width": 1000, "height": 700})
+    said = complaints(shown)
+    shown.goto(page.as_uri())
+    line = f"Its Weights & Biases run is kept offline, in {done.name}/wandb: trunkline track sync {done.name} sends it."
+    assert kept.is_file() and shown.get_by_text(line).is_visible()
+    assert said == [] and shown.locator("svg").count() > 10
+    pictured(shown, tmp_path / "report.png")
 
 
 def test_what_a_page_without_escapes_would_do_is_seen(pages: dict[str, Path], browser: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from trunkline.build.task import check_task, make_encoding, open_source, reading
 from trunkline.data.rows import Ragged
-from trunkline.data.sources.base import Chunk
+from trunkline.data.sources.chunk import Chunk
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import WordPiece
 from trunkline.metrics.span import ExactMatch

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow import fs
 
 from trunkline.cli.app import main
-from trunkline.errors import ConfigError, IntegrityError, UsageError
-from trunkline.tasks.team import TeamCatalog
+from trunkline.errors import ConfigError, EnvironmentProblem, IntegrityError, UsageError
+from trunkline.tasks.team import TRIES, TeamCatalog
 
 CARD = """\
 name: tone
@@ -28,11 +31,88 @@ def card(folder: Path, summary: str) -> Path:
     return folder / "card.yaml"
 
 
-@pytest.fixture(params=["path", "uri"])
-def team(request, tmp_path):
+@pytest.fixture(scope="module")
+def s3():
+    """Address and query of a server on loopback that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    server.stop()
+
+
+@pytest.fixture(params=["path", "uri", "s3"])
+def team(request, tmp_path, monkeypatch):
+    if request.param == "s3":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        query = request.getfixturevalue("s3")
+        bucket = f"team-{request.node.name.split('[')[0][:40].replace('_', '-').strip('-')}"
+        fs.FileSystem.from_uri(f"s3://{bucket}{query}")[0].create_dir(bucket)
+        return TeamCatalog(f"s3://{bucket}/our cards{query}".replace(" ", "%20"))
     place = tmp_path / "team cards"
     place.mkdir()
     return TeamCatalog(str(place) if request.param == "path" else place.as_uri())
+
+
+class Flaky(fs.FSSpecHandler):
+    """A folder of which every `every`-th thing that is asked fails. every 1: it is gone."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__(LocalFileSystem())
+        self.every, self.asked = every, 0
+
+    def _called(self) -> None:
+        self.asked += 1
+        if self.asked % self.every == 0:
+            raise OSError(errno.EIO, "the store does not answer")
+
+    def get_file_info_selector(self, selector):
+        self._called()
+        return super().get_file_info_selector(selector)
+
+    def open_input_stream(self, path):
+        self._called()
+        return super().open_input_stream(path)
+
+    def open_output_stream(self, path, metadata):
+        self._called()
+        return super().open_output_stream(path, metadata)
+
+    def create_dir(self, path, recursive):
+        self._called()
+        super().create_dir(path, recursive)
+
+    def move(self, source, target):
+        self._called()
+        super().move(source, target)
+
+
+def flaky(place: Path, every: int) -> TeamCatalog:
+    catalog = TeamCatalog(str(place))
+    catalog._files = fs.PyFileSystem(Flaky(every))
+    return catalog
+
+
+def test_a_store_that_fails_now_and_then_is_asked_again_and_has_everything_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.tasks.team.WAIT_S", 0)
+    team = flaky(tmp_path / "team", every=3)
+    versions = [team.publish(card(tmp_path / "a", said), "ann")[0].version for said in ("one", "two", "three")]
+    assert team._files.handler.asked > 20
+    sound = TeamCatalog(str(tmp_path / "team"))
+    assert [entry.version for entry in sound.history("tone")] == versions
+    assert [entry.version for entry in sound.newest("tone")] == versions[-1:]
+    assert team.fetch("tone", tmp_path / "tasks").version == versions[-1]
+
+
+def test_a_store_that_is_gone_is_a_sentence_after_a_few_tries_and_nothing_is_published(tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.tasks.team.WAIT_S", 0)
+    team = flaky(tmp_path / "team", every=1)
+    with pytest.raises(EnvironmentProblem, match=r"can not be reached: .*does not answer"):
+        team.publish(card(tmp_path / "a", "one"), "ann")
+    assert team._files.handler.asked == TRIES and not (tmp_path / "team").exists()
 
 
 def test_a_card_is_published_followed_and_fetched_with_who_and_when(team, tmp_path):
@@ -74,8 +154,11 @@ def test_a_card_of_ones_own_is_not_overwritten(team, tmp_path):
 
 def test_a_card_that_was_changed_in_the_store_is_refused(team, tmp_path):
     entry, _ = team.publish(card(tmp_path / "a", "one"), "ann")
-    (stored,) = tmp_path.glob(f"team cards/tone/cards/{entry.version}/card.yaml")
-    stored.write_text(stored.read_text().replace("one", "0ne"))
+    stored = f"{team._root}/tone/cards/{entry.version}/card.yaml"
+    with team._files.open_input_stream(stored) as stream:
+        text = stream.read()
+    with team._files.open_output_stream(stored) as stream:
+        stream.write(text.replace(b"one", b"0ne"))
     with pytest.raises(IntegrityError, match="its hash differs"):
         team.fetch("tone", tmp_path / "tasks")
     assert not (tmp_path / "tasks").exists()

@@ -75,6 +75,17 @@ def test_a_word_that_stands_near_no_other_has_finite_vectors_and_is_never_drawn(
     assert set(first.tolist()) | set(second.tolist()) == {0, 1}
 
 
+def test_the_average_is_of_the_vectors_after_each_of_the_last_epochs() -> None:
+    def trained(epochs: int, **more: int) -> np.ndarray:
+        settings = {"dim": 4, "lr": 0.1, "x_max": 1.0, "unseen": 2.0, "window": 2}
+        return GloVe(epochs=epochs, **settings, **more).train(themes(), seed=3, say=lambda _: None).values
+
+    one_by_one = [trained(epochs) for epochs in (2, 3, 4)]
+    found = trained(4, average=3)
+    assert np.allclose(found, np.mean(one_by_one, 0), atol=1e-6)
+    assert not np.allclose(found, one_by_one[-1], atol=1e-3) and not np.allclose(found, np.mean(one_by_one[1:], 0), atol=1e-3)
+
+
 def test_only_pairs_that_never_meet_are_drawn_and_each_of_them_is() -> None:
     rows, columns, counts = pairs(themes(), 2)
     seen = set(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -109,3 +120,5 @@ def test_unseen_pairs_push_words_that_never_meet_apart_and_none_is_the_papers_co
     assert across(2) < across(0) - 0.2
     with pytest.raises(ConfigError, match="unseen: a number above 0 is needed, found -1"):
         GloVe(unseen=-1)
+    with pytest.raises(ConfigError, match="average: the last 5 epochs of 4"):
+        GloVe(epochs=4, average=5)

@@ -64,6 +64,10 @@ def test_opposed_tasks_are_separated_duplicates_stay_together_and_strangers_are_
         assert cosine[task, "other"] == pytest.approx(0, abs=0.1)
     ahead = {(a, b): found["lookahead"][i][j] for i, a in enumerate(TASKS) for j, b in enumerate(TASKS)}
     assert ahead["up", "same"] > 0 > ahead["up", "down"] and ahead["down", "up"] < 0
+    # Opposed tasks pull along the same directions; the stranger's are its own.
+    shared = {(a, b): found["shared"][i][j] for i, a in enumerate(TASKS) for j, b in enumerate(TASKS)}
+    assert min(shared["up", "down"], shared["up", "same"]) > 3 * max(shared["up", "other"], shared["down", "other"])
+    assert shared["up", "up"] == pytest.approx(1) and shared["up", "down"] == pytest.approx(shared["down", "up"])
     group = {task: number for number, tasks in enumerate(found["groups"]) for task in tasks}
     assert group["up"] == group["same"] != group["down"]
     assert found["proposals"]["up"].startswith("keep together") and "cosine" in found["proposals"]["down"]

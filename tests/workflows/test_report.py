@@ -74,6 +74,24 @@ def test_the_page_tells_the_verdict_the_curves_and_the_conflicts(tmp_path: Path,
     )  # losses and metrics, weights, shares real and planned, throughput and rate
 
 
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("offline", "Its Weights &amp; Biases run is kept offline, in first/wandb: trunkline track sync first sends it."),
+        ("online", "Its Weights &amp; Biases run: https://wandb.ai/team/p/runs/first"),
+    ],
+)
+def test_the_page_says_where_the_tracked_run_is(mode: str, told: str, tmp_path: Path) -> None:
+    folder = run(tmp_path / "first", ["alpha"])
+    started = {"time": 1.0, "event": "tracker_started", "tracker": "wandb", "mode": mode, "id": "first"}
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps({**started, "location": "https://wandb.ai/team/p/runs/first"}) + "\n")
+    assert main(["report", str(folder), "-o", str(tmp_path / "r.html")]) == 0
+    assert told in (tmp_path / "r.html").read_text()
+    assert main(["report", str(run(tmp_path / "second", ["alpha"])), "-o", str(tmp_path / "s.html")]) == 0
+    assert "Biases" not in (tmp_path / "s.html").read_text()
+
+
 def test_it_stands_alone_and_has_no_script(tmp_path: Path) -> None:
     page = render("t", [Facts("t", [])], "")
     found = parsed(page)

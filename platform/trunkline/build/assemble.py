@@ -23,6 +23,7 @@ from trunkline.build.task import cards_of, make_encoding, make_loss, make_metric
 from trunkline.config.recipe import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.packing import Table
+from trunkline.data.rows import Sizes
 from trunkline.data.store import StoredSplit
 from trunkline.data.stream import Stream
 from trunkline.data.tokenizer import Tokenizer
@@ -111,7 +112,7 @@ def assemble(run: Path) -> Assembly:
     ]
     model = make_model(recipe, cards, encodings, tokenizer)
     start(model.trunk, run)
-    sizes = {name: table.rows.tokens.lengths for name, table in tables.items() if name not in hosts}
+    sizes = {name: table.rows.tokens.sizes for name, table in tables.items() if name not in hosts}
     stream = make_stream(recipe, sizes, {name: losses[name] for name in sizes}, {name: tables[name].rows for name in sizes})
     return Assembly(
         recipe=recipe,
@@ -159,7 +160,7 @@ def open_table(path: str | Path, encoding: Encoding, host: str | None = None) ->
     return Table.of(StoredSplit.open(path).rows, encoding, host)
 
 
-def open_rows(run: Path) -> dict[str, np.ndarray]:
+def open_rows(run: Path) -> dict[str, np.ndarray | Sizes]:
     """Tokens of each training row of a prepared run, per task that is drawn."""
     recipe, kept = fitted(run), cards_of(run / "cards")
     cards = {card.name: kept[card.name] for use in recipe.tasks for card in tasks_of(kept[use.task])}

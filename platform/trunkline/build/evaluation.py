@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.build.attribution import attributions
+from trunkline.build.layers import used_layers
 from trunkline.build.model import load_model
 from trunkline.build.task import SPLITS, open_source, reading
 from trunkline.data.intake import said
 from trunkline.data.packing import Table
+from trunkline.data.rows import Rows
 from trunkline.data.sources.base import TaskText
 from trunkline.data.store import SplitJob, build_all
 from trunkline.errors import ConfigError, UsageError, nearest
@@ -31,14 +34,17 @@ class Asked:
     """What is told of each task beside its figures.
 
     draws: of the bootstrap, 0 for no intervals. tables: confusion and calibration. worst: how many rows the model got most wrong,
-    with their texts. linear: what TF-IDF and a linear model get. leaks: rows that stand in the training of any of the tasks.
-    against: another model, compared on the same rows.
+    with their texts; why: and the tokens that spoke for what it said. linear: what TF-IDF and a linear model get. layers: which
+    of the trunk's the task uses. leaks: rows that stand in the training of any of the tasks. against: another model, compared on
+    the same rows.
     """
 
     draws: int = 0
     tables: bool = False
     worst: int = 0
+    why: bool = False
     linear: bool = False
+    layers: bool = False
     leaks: bool = False
     against: Path | None = None
 
@@ -48,23 +54,21 @@ def evaluate_model(
     *,
     tasks: Sequence[str] | None,
     split: str,
-    catalog: Path | None,
+    catalog: Path | Catalog | None,
     say: Callable[[str], None],
     asked: Asked | None = None,
 ) -> list[dict[str, Any]]:
     """One mapping per task: task, kind, rows, metric (headline), baseline, value, skill, learned, metrics (all of them).
 
-    catalog: where the cards with the data are, by default `tasks/` near the model or the current folder. A card whose
-    fingerprint is not the one the model was trained with is refused. asked: adds intervals, draws, confusion, calibration,
-    worst, linear, leaks, against.
+    catalog: where the cards with the data are, a folder or those of a recipe, by default `tasks/` near the model or the current
+    folder. A card whose fingerprint is not the one the model was trained with is refused. asked: adds intervals, draws,
+    confusion, calibration, worst, linear, layers, leaks, against.
     """
     asked = asked or Asked()
-    place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
-    if place is None:
-        raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
+    cards = _cards(folder, catalog)
     if split not in SPLITS:
         raise UsageError(f"no split '{split}'. {nearest(split, SPLITS)}")
-    cards = Catalog([place])
+    place = cards.folders[0]
     model = load_model(folder, cards)
     names = list(tasks) if tasks else list(model.tasks)
     other = None if asked.against is None else load_model(asked.against, cards)
@@ -79,6 +83,15 @@ def evaluate_model(
             if leak.task in names:
                 say(f"warning: {leak.sentence}")
     return found
+
+
+def _cards(folder: Path, catalog: Path | Catalog | None) -> Catalog:
+    if isinstance(catalog, Catalog):
+        return catalog
+    place = catalog or nearest_folder(folder.resolve()) or nearest_folder(Path.cwd())
+    if place is None:
+        raise ConfigError(f"no folder `tasks` near {folder}, so there is no data to measure on. Name one with --catalog.")
+    return Catalog([place])
 
 
 def _at_hand(model: Model, catalog: Catalog) -> list[str]:
@@ -187,14 +200,16 @@ def _details(model: Model, judged: Judged, trained: Table, measured: Measured, a
         told["confusion"] = confusion(measured.records, labels) if labels is not None else None
         told["calibration"] = calibration(measured.records)
     if asked.worst:
-        told["worst"] = _worst(model, judged, measured, asked.worst, labels)
+        told["worst"] = _worst(model, judged, measured, asked, labels)
     if asked.linear:
         told["linear"] = _linear(model, judged, trained)
+    if asked.layers:
+        told["layers"] = used_layers(model, judged, trained)
     return told
 
 
 def _worst(
-    model: Model, judged: Judged, measured: Measured, count: int, labels: Sequence[str] | None
+    model: Model, judged: Judged, measured: Measured, asked: Asked, labels: Sequence[str] | None
 ) -> list[dict[str, Any]] | None:
     """The rows with the greatest mean wrongness: their text as the trunk reads it, what was right, what was said."""
     wrong = wrongness(measured.records)
@@ -202,18 +217,28 @@ def _worst(
         return None
     lengths = measured.starts[1:] - measured.starts[:-1]
     mean = np.add.reduceat(wrong, measured.starts[:-1]) / lengths
-    chosen = np.argsort(-mean, kind="stable")[:count]
-    shown = texts(judged.table.rows.take(measured.rows[chosen]), model.tokenizer)
+    chosen = np.argsort(-mean, kind="stable")[: asked.worst]
+    rows = judged.table.rows.take(measured.rows[chosen])
+    whys = _whys(model, judged, rows) if asked.why else [{}] * len(rows)
     told = []
-    for number, text in zip(chosen.tolist(), shown, strict=True):
+    for number, text, why in zip(chosen.tolist(), texts(rows, model.tokenizer), whys, strict=True):
         own = slice(int(measured.starts[number]), int(measured.starts[number + 1]))
         said = {
             name: [_shown(value, labels) for value in measured.records[name][own].tolist()]
             for name in ("target", "prediction")
             if name in measured.records
         }
-        told.append({"row": int(measured.rows[number]), "text": text, "wrongness": float(mean[number]), **said})
+        told.append({"row": int(measured.rows[number]), "text": text, "wrongness": float(mean[number]), **said, **why})
     return told
+
+
+def _whys(model: Model, judged: Judged, rows: Rows) -> list[dict[str, Any]]:
+    """Of each row its tokens and what each added to the score of the label it got, or to its number."""
+    added = attributions(model, judged.name, Table.of(rows, judged.encoding))
+    if added is None:
+        return [{}] * len(rows)
+    tokens = [[model.tokenizer.token(own) for own in rows.tokens.take(np.array([row])).values] for row in range(len(rows))]
+    return [{"why": list(zip(names, own.tolist(), strict=True))} for names, own in zip(tokens, added, strict=True)]
 
 
 def _shown(value: Any, labels: Sequence[str] | None) -> Any:

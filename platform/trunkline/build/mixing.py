@@ -13,7 +13,7 @@ from trunkline.batch import Weighting
 from trunkline.config.recipe import Recipe
 from trunkline.config.sections import TaskUse
 from trunkline.data.partial import DIFFICULTY
-from trunkline.data.rows import Rows
+from trunkline.data.rows import Rows, Sizes
 from trunkline.data.stream import Stream
 from trunkline.errors import ConfigError, nearest
 from trunkline.losses.base import Loss
@@ -29,14 +29,14 @@ LENGTH = "length"
 
 
 def make_stream(
-    recipe: Recipe, sizes: Mapping[str, np.ndarray], losses: Mapping[str, Loss], rows: Mapping[str, Rows] | None = None
+    recipe: Recipe, sizes: Mapping[str, np.ndarray | Sizes], losses: Mapping[str, Loss], rows: Mapping[str, Rows] | None = None
 ) -> Stream:
     """sizes: tokens of each training row, per task that is drawn (guests ride along). rows: where a curriculum's column is.
 
     Raises ConfigError when sampling or a group does not fit.
     """
     settings = recipe.train
-    counts, means = ({name: measure(size) for name, size in sizes.items()} for measure in (len, np.mean))
+    counts, means = {name: len(size) for name, size in sizes.items()}, {name: float(size.mean()) for name, size in sizes.items()}
     sampler = make_sampler(recipe, counts, means)
     with part_of(recipe, "sampling"):
         sampler.check()
@@ -87,7 +87,9 @@ def _drawn(use: TaskUse, recipe: Recipe, counts: Mapping[str, int]) -> list[str]
     return [use.task] if use.task in counts else parts
 
 
-def _difficulty(sampler: Sampler, sizes: Mapping[str, np.ndarray], rows: Mapping[str, Rows]) -> dict[str, np.ndarray] | None:
+def _difficulty(
+    sampler: Sampler, sizes: Mapping[str, np.ndarray | Sizes], rows: Mapping[str, Rows]
+) -> dict[str, np.ndarray | Sizes] | None:
     if sampler.difficulty is None:
         return None
     if sampler.difficulty == LENGTH:

@@ -47,6 +47,7 @@ from trunkline.document.reader import shown
 from trunkline.errors import ConfigError, DataError, Problems, TrunklineError, UsageError, nearest
 from trunkline.losses.base import Loss
 from trunkline.models.base import Primed
+from trunkline.models.embeddings import Settings
 from trunkline.models.multitask import MultiTask
 from trunkline.registry import OPTIMIZERS, PASSES, SAMPLERS, TOKENIZERS, TRUNKS, WEIGHTINGS, Registry
 from trunkline.tasks.card import Card, check_parts
@@ -103,6 +104,10 @@ def check_recipe(recipe: Recipe) -> None:
             registry.check(kind, given, where=recipe.where(section))
         except TrunklineError as error:
             problems.add(error)
+    try:
+        Settings.of(recipe.trunk.arguments.get("embeddings"))
+    except ConfigError as error:
+        problems.add(ConfigError(error.message, where=recipe.where("trunk", "embeddings")))
     problems.raise_if_any()
 
 
@@ -172,7 +177,7 @@ def prepare(recipe: Recipe, run: Path, store: Path, say: Say) -> None:
     _say_unseen(jobs, stored, say)
     _check_leaks(drawn, say)
     rows = {job.name: split.rows for job, split in drawn if job.split == "train"}
-    make_stream(recipe, {name: own.tokens.lengths for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
+    make_stream(recipe, {name: own.tokens.sizes for name, own in rows.items()}, {name: losses[name] for name in rows}, rows)
     primed = model.trunk.prime(words_of(tokenizer, drawn, recipe.seed))
     for line in told(primed.told):
         say(line)

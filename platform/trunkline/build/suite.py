@@ -24,6 +24,7 @@ from trunkline.document import reader
 from trunkline.errors import ConfigError, nearest
 from trunkline.quality import suite
 from trunkline.quality.suite import Curve, Embedder, Score
+from trunkline.quality.words import neighbours
 from trunkline.tasks.card import Card
 from trunkline.tasks.catalog import Catalog, catalog_for
 
@@ -156,3 +157,16 @@ def _measured(embedder: Embedder, own: Set, draws: int) -> tuple[list[Score], Cu
     if own.measure == "clusters":
         return suite.clusters(name, embedder, texts, labels), None, texts
     return suite.linear_probes(name, embedder, own.labelled("train"), (texts, labels), draws), None, texts
+
+
+def near_words(embedder: Embedder, words: Sequence[str], sets: Sequence[Set]) -> dict[str, list[tuple[str, float]]]:
+    """The ten nearest of each word: of all words of a file of vectors, of those of the suite's word sets with a trunk."""
+    if not words:
+        return {}
+    columns = {"words": 2, "analogies": len(ANALOGY)}
+    known = set(words)
+    for own in sets:
+        names = (ANALOGY if own.measure == "analogies" else own.card.inputs)[: columns.get(own.measure, 0)]
+        known |= {str(word) for values in (own.columns(names) if names else {}).values() for word in values}
+    lexicon = embedder.vocabulary(sorted(known))
+    return {word: neighbours(lexicon, word) for word in words}

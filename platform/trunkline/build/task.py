@@ -15,8 +15,9 @@ from trunkline.batch import ROW_WEIGHT
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.intake import Intake, said
 from trunkline.data.partial import DIFFICULTY, TEACHER, TEACHER_COLUMN, Extra, difficulties, row_weights
-from trunkline.data.sources.base import Reading, Source, SourceContext, TaskText
+from trunkline.data.sources.base import Source, SourceContext, TaskText
 from trunkline.data.sources.grouped import Grouped
+from trunkline.data.sources.reading import Reading
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, TrunklineError, nearest

@@ -12,7 +12,8 @@ from trunkline.build.model import load_model
 from trunkline.build.task import reading
 from trunkline.data.fingerprint import digest
 from trunkline.data.partial import TEACHER_COLUMN
-from trunkline.data.sources.base import Chunk, Source, TaskText
+from trunkline.data.sources.base import Source, TaskText
+from trunkline.data.sources.chunk import Chunk
 from trunkline.errors import ConfigError, UsageError
 from trunkline.predict import Model
 from trunkline.tasks.card import Card, load_card

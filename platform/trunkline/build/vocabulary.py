@@ -16,7 +16,8 @@ from trunkline.build.task import reading, task_text
 from trunkline.config.recipe import Recipe
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import configuration, digest
-from trunkline.data.sources.base import Reading, Source, TaskText
+from trunkline.data.sources.base import Source, TaskText
+from trunkline.data.sources.reading import Reading
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
 from trunkline.registry import TOKENIZERS

@@ -12,6 +12,7 @@ import typer
 from trunkline.cli.output import AsJson, data, json_data, note, table
 
 WIDTH = 120  # the least of the table: figures are never cut
+MOST_TOKENS = 5  # of those that spoke for an answer
 MOST_LABELS = 12  # of a confusion matrix that a screen holds
 Model = Annotated[
     Path,
@@ -41,6 +42,8 @@ def evaluate(
     linear: Annotated[bool, typer.Option("--linear", help="Beside what TF-IDF and a linear model get (scikit-learn).")] = False,
     tables: Annotated[bool, typer.Option("--tables", help="Confusion and calibration too; --json always has them.")] = False,
     worst: Annotated[int, typer.Option("--worst", help="Show so many rows it got most wrong, with their texts.", min=0)] = 0,
+    why: Annotated[bool, typer.Option("--why", help="With --worst: the tokens that spoke most for what it said.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show which layers of the trunk each task uses.")] = False,
     suite: Annotated[
         str | None, typer.Option("--suite", help="embed: the quality of its vectors instead.", show_default=False)
     ] = None,
@@ -52,11 +55,16 @@ def evaluate(
 ) -> None:
     """Measure a model on its tasks' data, or its vectors."""
     if suite is not None:
-        _suite(str(model), suite, sets, pooling, words, near or [], draws, as_json)
+        _suite(str(model), suite, sets, pooling, words, near or [], against, draws, as_json)
         return
     from trunkline.build.evaluation import Asked, evaluate_model
+    from trunkline.errors import UsageError
 
-    asked = Asked(draws=draws, tables=tables or as_json, worst=worst, linear=linear, leaks=True, against=against)
+    if why and not worst:
+        raise UsageError("it tells of the rows that were most wrong. Say how many with --worst N.", where="--why")
+    asked = Asked(
+        draws=draws, tables=tables or as_json, worst=worst, why=why, linear=linear, layers=layers, leaks=True, against=against
+    )
     rows = evaluate_model(model, tasks=task, split=split, catalog=catalog, say=note, asked=asked)
     if as_json:
         json_data(rows)
@@ -67,15 +75,24 @@ def evaluate(
             _tables(row)
         if worst:
             _worst(row)
+    if layers:
+        _layers(rows)
 
 
 def _suite(
-    source: str, suite: str, sets: Path | None, pooling: str, words: str | None, near: Sequence[str], draws: int, as_json: bool
+    source: str,
+    suite: str,
+    sets: Path | None,
+    pooling: str,
+    words: str | None,
+    near: Sequence[str],
+    against: Path | None,
+    draws: int,
+    as_json: bool,
 ) -> None:
     from trunkline.build.embedder import open_embedder
-    from trunkline.build.suite import read_suite, run_suite
+    from trunkline.build.suite import near_words, read_suite, run_suite
     from trunkline.errors import UsageError, nearest
-    from trunkline.quality.words import neighbours
 
     if suite != "embed":
         raise UsageError(f"no suite '{suite}'. {nearest(suite, ['embed'])}", where="--suite")
@@ -84,7 +101,9 @@ def _suite(
     chosen = read_suite(sets)
     embedder = open_embedder(source, pooling=pooling, words=words)
     found = run_suite(embedder, chosen, draws=draws, say=note)
-    found["neighbours"] = {word: neighbours(embedder.vocabulary([*near]), word) for word in near}
+    found["neighbours"] = near_words(embedder, near, chosen)
+    if against is not None:
+        found["neighbours_of_other"] = near_words(open_embedder(str(against), pooling=pooling), near, chosen)
     if as_json:
         json_data({"model": source, "pooling": pooling, **found})
         return
@@ -102,8 +121,16 @@ def _figures(found: Mapping[str, Any]) -> None:
     for name, points in found["curves"].items():
         data(f"\n{name}: spearman of vectors cut to d entries")
         table(("d", "leading", "principal"), [(p["dim"], f"{p['leading']:.4f}", f"{p['principal']:.4f}") for p in points])
-    for word, others in found["neighbours"].items():
-        data(f"\n{word}: " + (", ".join(f"{other} {cosine:.3f}" for other, cosine in others) or "no vector"))
+    other = found.get("neighbours_of_other", {})
+    for word, own in found["neighbours"].items():
+        data(f"\n{word}: {_near(own)}")
+        if word in other:
+            kept = {name for name, _ in own} & {name for name, _ in other[word]}
+            data(f"  other: {_near(other[word])}\n  in both: {len(kept)} of {len(own)}")
+
+
+def _near(found: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{word} {cosine:.3f}" for word, cosine in found) or "no vector"
 
 
 def _show(rows: Sequence[Mapping[str, Any]], against: Path | None) -> None:
@@ -154,17 +181,35 @@ def _tables(row: Mapping[str, Any]) -> None:
         )
 
 
+def _layers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Layer by layer, from the embeddings up, what each head mixes and what a probe reads out."""
+    lines = [(row["task"], name, row["layers"][name]) for row in rows for name in ("mix", "probes") if row["layers"][name]]
+    count = max((len(shares) for _, _, shares in lines), default=0)
+    data("\nlayers: the share of each that the task's head mixes; what a linear probe on it gets right")
+    table(("task", "", *map(str, range(count))), [(task, name, *(f"{share:.3f}" for share in own)) for task, name, own in lines])
+
+
 def _worst(row: Mapping[str, Any]) -> None:
     if not row["worst"]:
         return
     data(f"\n{row['task']}: the rows it got most wrong")
+    explained = "why" in row["worst"][0]
     table(
-        ("row", "wrongness", "target", "prediction", "text"),
+        ("row", "wrongness", "target", "prediction", "text", *(["because of"] if explained else [])),
         [
-            (one["row"], f"{one['wrongness']:.3f}", _values(one.get("target")), _values(one.get("prediction")), one["text"])
+            (
+                *(one["row"], f"{one['wrongness']:.3f}", _values(one.get("target")), _values(one.get("prediction")), one["text"]),
+                *([_because(one["why"])] if explained else []),
+            )
             for one in row["worst"]
         ],
     )
+
+
+def _because(why: Sequence[tuple[str, float]]) -> str:
+    """The tokens that added or took most."""
+    most = sorted(why, key=lambda one: -abs(one[1]))[:MOST_TOKENS]
+    return " ".join(f"{token} {value:+.2f}" for token, value in most)
 
 
 def _values(found: Sequence[Any] | None) -> str:

@@ -75,7 +75,12 @@ def affinity(
     if as_json:
         json_data(as_document(found))
         return
-    for title, matrix in (("cosine of gradients", found.cosine), ("lookahead, thousandths of the loss", found.lookahead)):
+    matrices = {
+        "cosine of gradients": found.cosine,
+        "lookahead, thousandths of the loss": found.lookahead,
+        "shared part of their spaces": found.shared,
+    }
+    for title, matrix in matrices.items():
         table((title, *found.tasks), [(task, *(f"{v:+.2f}" for v in row)) for task, row in zip(found.tasks, matrix, strict=True)])
         data("")
     for number, group in enumerate(found.groups, start=1):

@@ -31,6 +31,7 @@ STATES = {"PENDING": "pending", "RUNNING": "running", "SUCCEEDED": "finished", "
 STOPPED_AND_SAVED = 75
 MOST_BYTES = 256 * 2**20
 CHUNK = 2**16
+NO_AGENT, AGAIN_S = "No available agent to submit job", 1.0
 TOKEN_HINT = "Give the cluster's token by RAY_AUTH_TOKEN, or by token_file in the cluster file."
 
 
@@ -61,8 +62,20 @@ class RayJobs:
         place = f"/api/packages/gcs/{_package_name(digest(archive))}"
         if self.api.get(place, missing_ok=True) is None:
             self.api.send("PUT", place, archive)
-        self.api.json("POST", "/api/jobs/", request(job, digest(archive)))
+        self._begin(request(job, digest(archive)))
         return job.name
+
+    def _begin(self, body: dict[str, Any]) -> None:
+        """Asked again for `timeout_s` while the cluster only begins: it has no agent yet that could take a job, and says so."""
+        until = time.monotonic() + self.cluster.timeout_s
+        while True:
+            try:
+                self.api.json("POST", "/api/jobs/", body)
+                return
+            except ClusterError as error:
+                if NO_AGENT not in error.message or time.monotonic() > until:
+                    raise
+            time.sleep(AGAIN_S)
 
     def state(self, job: Job, native: str) -> State:
         del job

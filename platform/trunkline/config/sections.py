@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from trunkline.document.schema import Part, Short, Strict
 
@@ -14,6 +15,8 @@ Count = Annotated[int, Field(gt=0, le=LARGEST)]
 Schedule = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "wsd"
 ]
+NUMBER: dict[str, Any] = {"type": "integer", "minimum": 0}
+Range = Annotated[int, WithJsonSchema({"anyOf": [NUMBER, {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}]})]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -184,11 +187,40 @@ class Engine(Strict):
 
 
 class Workers(Strict):
-    """How many processes train, and what each holds. count 0: inside the calling process."""
+    """How many processes train, and what each holds. count 0: inside the calling process; [2, 8]: as many of these as there is
+    room for, from start to start.
+    """
 
-    count: int = Field(default=1, ge=0, le=100_000)
+    count: Range = Field(default=1, ge=0, le=100_000, description="or [least, most]")
+    at_least: int | None = Field(default=None, ge=1, le=100_000, description="the least of [least, most]; null: always count")
     cpus: int = Field(default=1, ge=1, le=100_000)
     gpus: int = Field(default=0, ge=0, le=100_000)
+    grow_every_s: float = Field(default=60.0, ge=1.0, description="seconds from one look for room for more to the next")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_range(cls, value: Any) -> Any:
+        """`count: [2, 8]` is count 8 and at_least 2."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("count"), list):
+            return value
+        if len(value["count"]) != 2 or "at_least" in value:
+            raise ValueError(f"count is one number, or the least and the most, found {value['count']}. Write count: [2, 8].")
+        least, most = value["count"]
+        return {**value, "count": most, "at_least": least}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Workers:
+        if self.at_least is not None and self.at_least > self.count:
+            raise ValueError(f"at least {self.at_least} is above the most, {self.count}. Turn them round.")
+        return self
+
+    @property
+    def elastic(self) -> bool:
+        return self.at_least is not None and self.at_least < self.count
+
+    def on(self, cores: int) -> int:
+        """How many begin on one machine: all, or of [least, most] as many as it has cores for."""
+        return min(self.count, max(self.at_least or 1, cores // self.cpus)) if self.elastic else self.count
 
 
 class Wandb(Strict):

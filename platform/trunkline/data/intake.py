@@ -10,7 +10,8 @@ from typing import Any
 from trunkline.data.encoding.base import SHOWN, Encoding
 from trunkline.data.partial import Extra, encode_partly
 from trunkline.data.rows import Rows, join
-from trunkline.data.sources.base import Chunk, Reading, Refused
+from trunkline.data.sources.chunk import Chunk, Refused
+from trunkline.data.sources.reading import Reading
 from trunkline.errors import DataError
 
 LISTED = 100

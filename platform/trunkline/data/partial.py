@@ -12,7 +12,7 @@ import numpy as np
 from trunkline.data.encoding.base import Encoding, Where, refuse
 from trunkline.data.encoding.scores import number
 from trunkline.data.rows import Rows, amid
-from trunkline.data.sources.base import Chunk
+from trunkline.data.sources.chunk import Chunk
 
 DIFFICULTY: Final = "difficulty"
 TEACHER: Final = "teacher"

@@ -8,13 +8,43 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+MANY = 1 << 20  # rows up to which a task's sizes are laid out
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Tokens of each row of a large task, worked out where they are asked for. starts [n+1]; longest: tokens of the longest.
+
+    Indexed by rows [k] it gives int64 [k]; numpy makes an array of it where all are needed.
+    """
+
+    starts: np.ndarray
+    longest: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self.starts[rows + 1] - self.starts[rows]
+        return found
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.diff(self.starts).astype(dtype or np.int64, copy=False)
+
+    def mean(self) -> float:
+        return float((self.starts[-1] - self.starts[0]) / len(self))
+
 
 @dataclass(frozen=True)
 class Ragged:
-    """Lists of different lengths: row r is values[starts[r]:starts[r+1]]. values [V], starts [n+1] int64."""
+    """Lists of different lengths: row r is values[starts[r]:starts[r+1]]. values [V], starts [n+1] int64.
+
+    longest: values of the longest row, where it is known.
+    """
 
     values: np.ndarray
     starts: np.ndarray
+    longest: int | None = None
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int32) -> Ragged:
@@ -29,6 +59,11 @@ class Ragged:
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.starts)
+
+    @property
+    def sizes(self) -> np.ndarray | Sizes:
+        """`lengths`, which of very many rows are worked out where they are asked for."""
+        return self.lengths if self.longest is None or len(self) <= MANY else Sizes(self.starts, self.longest)
 
     @classmethod
     def same(cls, item: np.ndarray, num_rows: int) -> Ragged:

@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import content_hash, digest
 from trunkline.data.intake import NOTE, Intake, check_share
 from trunkline.data.partial import Extra
-from trunkline.data.rows import Ragged, Rows, Target, join
-from trunkline.data.sources.base import Reading, Source
+from trunkline.data.rows import Ragged, Rows, Sizes, Target, join
+from trunkline.data.sources.base import Source
+from trunkline.data.sources.reading import Reading
 from trunkline.errors import DataError, IntegrityError, Problems, TrunklineError
 
 # Raised when rows already stored would come out otherwise, or the files' layout changes.
@@ -67,9 +68,9 @@ class StoredSplit:
     reused: bool = True
 
     @property
-    def sizes(self) -> np.ndarray:
+    def sizes(self) -> np.ndarray | Sizes:
         """Tokens of each row, int64 [n]."""
-        return self.rows.tokens.lengths
+        return self.rows.tokens.sizes
 
     @property
     def counts(self) -> np.ndarray:
@@ -105,6 +106,7 @@ class StoredSplit:
         columns = {name: _to_numpy(batch.column(number)) for number, name in enumerate(batch.schema.names)}
         tokens, lengths, seconds = (columns[name] for name in RAGGED)
         assert isinstance(tokens, Ragged) and isinstance(lengths, Ragged) and isinstance(seconds, Ragged)
+        tokens = replace(tokens, longest=int(index["longest_row"]))
         counts = columns["counts"]
         assert isinstance(counts, np.ndarray)
         targets = {name.removeprefix("target."): value for name, value in columns.items() if name.startswith("target.")}

@@ -13,6 +13,7 @@ import numpy as np
 
 from trunkline.batch import Sampler
 from trunkline.data.order import Orders, philox
+from trunkline.data.rows import Sizes
 from trunkline.data.units import Units, joined, starts_of
 from trunkline.errors import ConfigError, DataError
 
@@ -22,16 +23,16 @@ BLOCK = 256  # draws decided at once; what lies behind the step's cut is not con
 class Stream:
     """Draws units until the next would pass `tokens_per_step`; that one opens the next step.
 
-    sizes: tokens of each training row, per task. groups: rows drawn together, per task (1 unless the loss couples rows).
-    divisible: tasks whose groups need not stay together once they are drawn. Within a task every row comes once before any comes
-    twice. difficulty: of each row, per task, if the sampler releases the easy ones first: then every row of what is released
-    comes once before any of it comes twice. Raises ConfigError if what stays together can pass `unit_limit` tokens, or a group a
-    step's; DataError if a task has fewer rows than a group.
+    sizes: tokens of each training row, per task; of very many rows `Sizes`. groups: rows drawn together, per task (1 unless the
+    loss couples rows). divisible: tasks whose groups need not stay together once they are drawn. Within a task every row comes
+    once before any comes twice. difficulty: of each row, per task, if the sampler releases the easy ones first: then every row
+    of what is released comes once before any of it comes twice. Raises ConfigError if what stays together can pass `unit_limit`
+    tokens, or a group a step's; DataError if a task has fewer rows than a group.
     """
 
     def __init__(
         self,
-        sizes: Mapping[str, np.ndarray],
+        sizes: Mapping[str, np.ndarray | Sizes],
         sampler: Sampler,
         *,
         seed: int,
@@ -39,10 +40,10 @@ class Stream:
         unit_limit: int,
         groups: Mapping[str, int] | None = None,
         divisible: Collection[str] = (),
-        difficulty: Mapping[str, np.ndarray] | None = None,
+        difficulty: Mapping[str, np.ndarray | Sizes] | None = None,
     ) -> None:
         self.names = tuple(sizes)
-        self.sizes = {name: np.asarray(size) for name, size in sizes.items()}
+        self.sizes = {name: size if isinstance(size, Sizes) else np.asarray(size) for name, size in sizes.items()}
         self.groups = {name: (groups or {}).get(name, 1) for name in self.names}
         self.sampler, self.seed, self.tokens_per_step = sampler, seed, tokens_per_step
         self.draws = 0
@@ -54,12 +55,16 @@ class Stream:
         # A task's turns are counted from the cursor and the turn at which its pool, what of it is released, became what it is.
         self._since, self._turn = np.zeros_like(self._cursors), np.zeros_like(self._cursors)
         self._first = np.cumsum(counts) - counts
-        self._tokens = np.concatenate([size.astype(np.int32) for size in self.sizes.values()])
+        none = np.zeros(0, np.int32)
+        laid_out = [none if isinstance(size, Sizes) else size.astype(np.int32) for size in self.sizes.values()]
+        self._tokens, ends = np.concatenate(laid_out), np.cumsum([len(own) for own in laid_out])
+        self._laid = ends - [len(own) for own in laid_out]
+        self._large = {task: size for task, size in enumerate(self.sizes.values()) if isinstance(size, Sizes)}
         self._booked = np.zeros((3, len(self.names)))  # rows, tokens, rows promised
         self._means = np.array([self.groups[name] * size.mean() for name, size in self.sizes.items()])
         self._easiest: np.ndarray | None = None
         if difficulty is not None:
-            self._easiest = np.concatenate([np.argsort(difficulty[name], kind="stable") for name in self.names])
+            self._easiest = np.concatenate([np.argsort(np.asarray(difficulty[name]), kind="stable") for name in self.names])
         self._uniforms: tuple[int, np.ndarray] = (-1, np.zeros(0))
         for name in self.names:
             self._check(name, 1 if name in divisible else self.groups[name], unit_limit)
@@ -73,7 +78,9 @@ class Stream:
                 "lower the loss's group."
             )
         for rows, limit, where in ((together, unit_limit, "tokens_per_pass"), (group, self.tokens_per_step, "tokens_per_step")):
-            largest = int(np.partition(sizes, len(sizes) - rows)[-rows:].sum())
+            if isinstance(sizes, Sizes) and rows * sizes.longest <= limit:
+                continue
+            largest = int(np.partition(np.asarray(sizes), len(sizes) - rows)[-rows:].sum())
             if largest > limit:
                 raise ConfigError(
                     f"task '{name}': a group of {rows} rows can hold {largest} tokens, above train.{where} {limit}. "
@@ -198,8 +205,20 @@ class Stream:
         rows = self._orders.rows(owners, turns, inside)
         if self._easiest is not None:
             rows = self._easiest[self._first[owners] + rows]
-        tokens = np.add.reduceat(self._tokens[self._first[owners] + rows], starts[:-1], dtype=np.int64)
+        tokens = np.add.reduceat(self._tokens_of(owners, rows), starts[:-1], dtype=np.int64)
         return Units(self.names, tasks, starts, rows, turns, tokens, np.zeros_like(tasks))
+
+    def _tokens_of(self, owners: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Tokens of these rows of these tasks."""
+        if not self._large:
+            return self._tokens[self._laid[owners] + rows]
+        found = np.zeros(len(rows), np.int64)
+        small = np.flatnonzero(~np.isin(owners, list(self._large)))
+        found[small] = self._tokens[self._laid[owners[small]] + rows[small]]
+        for task, sizes in self._large.items():
+            mine = np.flatnonzero(owners == task)
+            found[mine] = sizes[rows[mine]]
+        return found
 
     def passes(self) -> dict[str, float]:
         """How often each task's rows have been gone through."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trunkline.data.encoded import Encoded, Spelled
 from trunkline.data.rows import Ragged
-from trunkline.data.tokenizer import Encoded, Spelled, Tokenizer
+from trunkline.data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

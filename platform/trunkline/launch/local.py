@@ -159,9 +159,23 @@ def _stoppable(ask: Callable[[], object]) -> Iterator[None]:
 
 def run_here(run: RunFolder, recipe: Recipe, asked: Callable[[], bool]) -> None:
     """The worker function in this process, as the only rank; for tests, debugging and small runs."""
-    import torch
-
     from trunkline.launch.worker import work
+
+    with alone():
+        while True:
+            try:
+                return work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
+            except OutOfMemory:
+                smaller = shrink(run.path)
+                if smaller is None:
+                    raise
+                tell(run, "attempt_failed", tokens_per_pass=smaller, error="memory")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """This process is the only rank; torch's threads and its choice of kernels are put back after."""
+    import torch
 
     os.environ.setdefault("LOCAL_RANK", "0")
     if not torch.cuda.is_available():
@@ -172,14 +186,7 @@ def run_here(run: RunFolder, recipe: Recipe, asked: Callable[[], bool]) -> None:
         torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
     threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     try:
-        while True:
-            try:
-                return work({"run": str(run.path), "cpus": recipe.workers.cpus}, asked)
-            except OutOfMemory:
-                smaller = shrink(run.path)
-                if smaller is None:
-                    raise
-                tell(run, "attempt_failed", tokens_per_pass=smaller, error="memory")
+        yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(exact)

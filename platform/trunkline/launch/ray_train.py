@@ -83,12 +83,15 @@ def same_folder() -> Iterator[None]:
 
 
 def _own(recipe: Recipe) -> dict[str, Any]:
-    cpus = max(1, recipe.workers.count * recipe.workers.cpus)
+    cpus = max(1, recipe.workers.on(os.cpu_count() or 1) * recipe.workers.cpus)
     return {"num_cpus": cpus, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
 
 
 def run_with_ray(run: RunFolder, recipe: Recipe, placement: str = "pack") -> None:
     """Trains the prepared run on `recipe.workers.count` workers of the Ray that is up; returns when it is finished.
+
+    With `at_least`, on as many as there is room for when an attempt begins; where there is room for more later, Ray ends the
+    workers and begins with more, from the newest checkpoint.
 
     placement: pack the workers on few nodes, or spread them over many.
 
@@ -154,7 +157,8 @@ def _trainer(run: RunFolder, recipe: Recipe, placement: str) -> Any:
         train_loop_config={"run": str(run.path.resolve()), "cpus": workers.cpus, "driver": driver},
         torch_config=ListeningConfig(backend="nccl" if workers.gpus else "gloo", timeout_s=round(recipe.train.hang_s) + 600),
         scaling_config=ScalingConfig(
-            num_workers=workers.count,
+            num_workers=(workers.at_least, workers.count) if workers.elastic else workers.count,
+            elastic_resize_monitor_interval_s=workers.grow_every_s,
             use_gpu=workers.gpus > 0,
             resources_per_worker=each,
             placement_strategy=placement.upper(),

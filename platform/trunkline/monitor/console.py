@@ -122,8 +122,12 @@ class Progress:
     losses: dict[str, float | None] = field(default_factory=dict)
     figures: dict[str, float | None] = field(default_factory=dict)
     tokens_per_s: float | None = None
+    workers: int = 1
+    restarts: int = 0
 
     def take(self, record: Mapping[str, Any]) -> None:
+        if "event" in record:
+            self._happened(record)
         if "step" not in record or "event" in record:
             return
         self.step = int(record["step"])
@@ -137,6 +141,12 @@ class Progress:
                 self.losses[rest.removesuffix("/loss")] = value
             elif room == "eval":
                 self.figures[rest] = value
+
+    def _happened(self, record: Mapping[str, Any]) -> None:
+        if record["event"] == "training":
+            self.workers = int(record.get("workers", self.workers))
+        elif record["event"] == "attempt_failed":
+            self.workers, self.restarts = 0, self.restarts + 1
 
     @property
     def next_evaluation(self) -> int | None:
@@ -167,6 +177,8 @@ class Progress:
         facts = [] if self.tokens_per_s is None else [f"{self.tokens_per_s:,.0f} tokens/s"]
         if self.seconds_left is not None:
             facts.append(f"{_duration(self.seconds_left)} left")
+        facts += [] if self.workers == 1 else [f"{self.workers} workers"]
+        facts += [f"{self.restarts} restart{'s' if self.restarts > 1 else ''}"] if self.restarts else []
         return facts + ([] if self.next_evaluation is None else [f"next evaluation {self.next_evaluation}"])
 
     def __rich__(self) -> RenderableType:

@@ -69,3 +69,28 @@ def dimension_curve(
         {"dim": dim, "leading": measure(leading(vectors, dim)), "principal": measure(principal(vectors, dim))}
         for dim in sizes or dims(vectors.shape[1])
     ]
+
+
+def principal_angles(first: np.ndarray, second: np.ndarray, most: int | None = None) -> np.ndarray:
+    """The angles between what two sets of vectors [n, P] and [m, P] span, in radians, the smallest first.
+
+    most: of each set only its best so many directions. Source: Bjorck & Golub, Mathematics of Computation 27 (1973), theorem 1.
+    """
+    bases = [_basis(own.astype(np.float64), most) for own in (first, second)]
+    cosines = np.linalg.svd(bases[0] @ bases[1].T, compute_uv=False)
+    angles: np.ndarray = np.arccos(np.clip(cosines, 0.0, 1.0))
+    return angles
+
+
+def shared_part(first: np.ndarray, second: np.ndarray, most: int | None = None) -> float:
+    """Mean of cos(angle) ** 2 over the principal angles: 1 where one space holds the other, 0 where they are at right angles."""
+    angles = principal_angles(first, second, most)
+    return float(np.mean(np.cos(angles) ** 2)) if len(angles) else 0.0
+
+
+def _basis(vectors: np.ndarray, most: int | None) -> np.ndarray:
+    """Rows at right angles that span them, the direction of most first; vectors of length 0 span nothing."""
+    _, sizes, axes = np.linalg.svd(vectors, full_matrices=False)
+    rank = int((sizes > sizes.max(initial=0.0) * max(vectors.shape) * np.finfo(np.float64).eps).sum())
+    kept: np.ndarray = axes[: rank if most is None else min(rank, most)]
+    return kept

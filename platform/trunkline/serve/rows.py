@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.data.sources.base import Chunk, SourceContext
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.chunk import Chunk
 from trunkline.data.sources.files import Location, locate, readable
 from trunkline.errors import DataError, nearest
 from trunkline.predict import Row

@@ -13,13 +13,17 @@ import datetime
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trunkline.errors import ConfigError, EnvironmentProblem, IntegrityError, UsageError, nearest
 from trunkline.tasks.card import NAME, NAME_RULE, load_card
 from trunkline.tasks.change import OWN_FILES, write_folder
+
+Answer = TypeVar("Answer")
+TRIES, WAIT_S = 5, 0.1
 
 
 @dataclass(frozen=True)
@@ -128,32 +132,48 @@ class TeamCatalog:
     def _list(self, folder: str) -> list[str]:
         from pyarrow import fs
 
-        try:
-            found = self._files.get_file_info(fs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True))
-        except OSError as error:
-            raise _unreached(self.address, error) from error
+        place = fs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+        found = _patiently(self.address, lambda: self._files.get_file_info(place))
         return sorted(info.path for info in found if "/." not in info.path.removeprefix(self._root))
 
     def _read(self, path: str) -> bytes:
-        try:
+        def read() -> bytes:
             with self._files.open_input_stream(path) as stream:
                 content: bytes = stream.read()
-        except OSError as error:
-            raise _unreached(path, error) from error
-        return content
+            return content
+
+        return _patiently(path, read)
 
     def _write(self, key: str, content: bytes) -> None:
         """Whole or not at all, under a name that only this content bears."""
         path = f"{self._root}/{key}"
         folder, _, file = path.rpartition("/")
         aside = f"{folder}/.{file}.{secrets.token_hex(4)}"
-        try:
-            self._files.create_dir(folder, recursive=True)
+
+        def put() -> None:
             with self._files.open_output_stream(aside) as stream:
                 stream.write(content)
-            self._files.move(aside, path)
-        except OSError as error:
-            raise _unreached(path, error) from error
+
+        _patiently(path, lambda: self._files.create_dir(folder, recursive=True))
+        _patiently(path, put)
+        _patiently(path, lambda: self._files.move(aside, path))
+
+
+def _patiently(where: str, act: Callable[[], Answer]) -> Answer:
+    """What a store answers that may fail for a moment. Raises EnvironmentProblem when it failed `TRIES` times in a row."""
+    from tenacity import Retrying, retry_if_exception_type, retry_if_not_exception_type, stop_after_attempt, wait_exponential
+
+    final = (FileNotFoundError, PermissionError)
+    again = Retrying(
+        retry=retry_if_exception_type(OSError) & retry_if_not_exception_type(final),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_exponential(WAIT_S, max=2),
+        reraise=True,
+    )
+    try:
+        return again(act)
+    except OSError as error:
+        raise _unreached(where, error) from error
 
 
 def _unreached(where: str, error: OSError) -> EnvironmentProblem:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.errors import ConfigError
 from trunkline.registry import VECTORS
 from trunkline.vectors.base import Method, Say, Vectors, finished, number, whole
 from trunkline.vectors.corpus import Corpus
@@ -32,7 +33,9 @@ class GloVe(Method):
         unseen * f(X) * max(0, w_i . v_j + b_i + c_j - log X)^2,    X = 1 / window, the least that a pair seen can have
 
     In a small text, which pairs are missing says more than how often the others came. Source: the soft hinge of Swivel (Shazeer
-    et al., arXiv:1602.02215), there smooth and over all pairs that never meet.
+    et al., arXiv:1602.02215), there smooth and over all pairs that never meet. `average`, 1 in the paper: the vectors are the
+    mean of those after each of the last so many epochs, between which AdaGrad leaves them wandering. Source: Polyak & Juditsky,
+    SIAM Journal on Control and Optimization 30(4), 1992.
     """
 
     def __init__(
@@ -45,10 +48,14 @@ class GloVe(Method):
         lr: float = 0.05,
         batch: int = 1024,
         unseen: float = 0.0,
+        average: int = 1,
     ) -> None:
         self.dim, self.window, self.epochs = whole("dim", dim), whole("window", window), whole("epochs", epochs)
         self.x_max, self.lr, self.batch = number("x_max", x_max), number("lr", lr), whole("batch", batch)
         self.unseen = number("unseen", unseen) if unseen else 0.0
+        self.average = whole("average", average)
+        if average > epochs:
+            raise ConfigError(f"average: the last {average} epochs of {epochs}. At most all of them can be averaged.")
 
     def train(self, corpus: Corpus, *, seed: int, say: Say) -> Vectors:
         size = len(corpus.words)
@@ -62,6 +69,7 @@ class GloVe(Method):
         unseen = Unseen(rows * size + columns, met)
         least = 1 / self.window
         apart = self.unseen * min(1.0, (least / self.x_max) ** POWER)
+        found = torch.zeros(size, self.dim)
         for epoch in range(self.epochs):
             rng = np.random.default_rng([seed, 1, epoch])
             total = 0.0
@@ -69,8 +77,10 @@ class GloVe(Method):
                 total += fit.step(first[part], second[part], goal[part], weight[part])
                 if apart:
                     fit.lower(*unseen.draw(len(part), rng), least, apart)
+            if epoch >= self.epochs - self.average:
+                found += fit.vectors() / self.average
             say(f"epoch {epoch + 1} of {self.epochs}: loss {total / len(counts):.4f}")
-        return finished(corpus, fit.vectors().numpy())
+        return finished(corpus, found.numpy())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from trunkline.build.task import make_loss
 from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.dealing import build_step
 from trunkline.errors import ConfigError
+from trunkline.quality.geometry import shared_part
+from trunkline.quality.words import unit
 from trunkline.training.gram import Probe
 from trunkline.training.objective import factors
 from trunkline.workflows.grouping import best_partition
@@ -25,27 +28,35 @@ from trunkline.workflows.grouping import best_partition
 MARGIN = 0.1  # of the cosine: tasks are kept apart where they are opposed, not where nothing is to be seen
 UNEVEN = 2.0  # a gradient so many times longer or shorter than an even share is worth another weight
 LENGTH = 1e-3  # of a lookahead, as a share of the parameters' norm
+DIRECTIONS = 8  # of a task's gradients, that span its own space
 
 
 @dataclass(frozen=True)
 class Affinity:
     """What a short run shows. cosine [T, T]: mean of the tasks' gradients on the probe layers. lookahead [T, T]: row i column j,
     the part of task j's loss that a step along task i's gradient takes away, in thousandths; norm_share: of its gradient, mean.
+    shared [T, T]: how much of the spaces that the tasks' gradients span is one, 0..1 (`shared_part`), whichever way they point.
     groups: names to keep together. proposals: a sentence of what to do with each task, and why.
     """
 
     tasks: list[str]
     cosine: list[list[float]]
     lookahead: list[list[float]]
+    shared: list[list[float]]
     norm_share: list[float]
     groups: list[list[str]]
     proposals: dict[str, str]
 
 
 class LocalProbe(Probe):
-    """One process, no ranks."""
+    """One process, no ranks. slopes: what `gram` was made of, [T, out * in] of each probe layer."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.slopes: list[Tensor] = []
 
     def reduced(self, gradients: Tensor) -> Tensor:
+        self.slopes.append(gradients.flatten(1))
         return gradients
 
 
@@ -89,13 +100,15 @@ def _check(recipe: Recipe, built: Assembly) -> None:
         )
 
 
-def _observed(built: Assembly, steps: int, every: int) -> tuple[list[str], Tensor, Tensor, Tensor]:
-    """Task names, mean cosines [T, T], mean lookahead [T, T], mean norm shares [T]."""
+def _observed(built: Assembly, steps: int, every: int) -> tuple[list[str], Tensor, Tensor, Tensor, Tensor]:
+    """Task names, mean cosines [T, T], mean lookahead [T, T], mean norm shares [T], shared parts [T, T]."""
     tasks, recipe = list(built.tables), built.recipe
     optimizer = torch.optim.AdamW(built.model.parameters(), lr=recipe.optim.lr)
     size = len(tasks)
     cosines, pairs, ahead, looks = (torch.zeros(size, size, dtype=torch.float64) for _ in range(4))
     shares, seen = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+    slopes: list[np.ndarray] = []
+    kept = set(np.linspace(1, steps, min(steps, DIRECTIONS)).astype(int).tolist())
     built.model.train()
     for step in range(1, steps + 1):
         packs = build_step(
@@ -118,6 +131,8 @@ def _observed(built: Assembly, steps: int, every: int) -> tuple[list[str], Tenso
         pairs += both
         shares += torch.where(there, norms / norms.sum(), 0.0)
         seen += there
+        if step in kept:
+            slopes.append(torch.cat(probe.slopes, 1).numpy())
         if step % every == 0:
             found = _lookahead(built, batch, scalar, scale, sums.double(), counts, step)
             ahead += torch.where(both, found, 0.0)
@@ -126,7 +141,13 @@ def _observed(built: Assembly, steps: int, every: int) -> tuple[list[str], Tenso
         scalar.backward()
         torch.nn.utils.clip_grad_norm_(built.model.parameters(), recipe.train.clip or 1e9)
         optimizer.step()
-    return tasks, cosines / pairs.clamp(min=1), ahead / looks.clamp(min=1), shares / seen.clamp(min=1)
+    return tasks, cosines / pairs.clamp(min=1), ahead / looks.clamp(min=1), shares / seen.clamp(min=1), _shared(np.stack(slopes))
+
+
+def _shared(slopes: np.ndarray) -> Tensor:
+    """[T, T] of gradients [S, T, P]; each counts by its direction alone."""
+    own = [unit(slopes[:, task]) for task in range(slopes.shape[1])]
+    return torch.tensor([[shared_part(one, other, DIRECTIONS) for other in own] for one in own], dtype=torch.float64)
 
 
 def _lookahead(built: Assembly, batch: Batch, scalar: Tensor, scale: Tensor, sums: Tensor, counts: Tensor, step: int) -> Tensor:
@@ -153,7 +174,7 @@ def _lookahead(built: Assembly, batch: Batch, scalar: Tensor, scale: Tensor, sum
     return found
 
 
-def _proposed(tasks: list[str], cosine: Tensor, ahead: Tensor, shares: Tensor) -> Affinity:
+def _proposed(tasks: list[str], cosine: Tensor, ahead: Tensor, shares: Tensor, shared: Tensor) -> Affinity:
     numbers = best_partition((cosine + MARGIN).numpy())
     groups = [[tasks[number] for number in group] for group in numbers]
     proposals = {}
@@ -162,7 +183,7 @@ def _proposed(tasks: list[str], cosine: Tensor, ahead: Tensor, shares: Tensor) -
             others = [other for other in range(len(tasks)) if other != task]
             mates = [other for other in group if other != task]
             proposals[tasks[task]] = _sentence(tasks, task, mates, others, cosine, ahead, float(shares[task]))
-    return Affinity(tasks, cosine.tolist(), (1000 * ahead).tolist(), shares.tolist(), groups, proposals)
+    return Affinity(tasks, cosine.tolist(), (1000 * ahead).tolist(), shared.tolist(), shares.tolist(), groups, proposals)
 
 
 def _sentence(

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.data.intake import NOTE
 from trunkline.data.rows import Ragged
 from trunkline.data.store import StoredSplit
 from trunkline.data.tokenizer import Tokenizer
@@ -54,14 +53,14 @@ def _opened(paths: Mapping[str, str]) -> Iterator[tuple[str, StoredSplit]]:
 def _facts(
     split: str, own: StoredSplit, beside: Mapping[str, StoredSplit], names: Sequence[str], trained: Mapping[str, set[int]]
 ) -> SplitFacts:
-    longest = max(int(other.sizes.max()) for other in beside.values())
+    longest = max(int(other.index["longest_row"]) for other in beside.values())
     hashes = _hashes(own) if split != "train" else []
     leaked = [task for task, known in trained.items() if not known.isdisjoint(hashes)]
     return SplitFacts(
         rows=len(own),
-        tokens=int(own.sizes.sum()),
-        longest=int(own.sizes.max()),
-        lengths=_shares(own.sizes, 0.5, longest + 0.5, min(BINS, longest)),
+        tokens=int(own.index["tokens"]),
+        longest=int(own.index["longest_row"]),
+        lengths=_shares(np.asarray(own.sizes), 0.5, longest + 0.5, min(BINS, longest)),
         cut=own.notes.get(CUT, 0),
         set_aside=int(own.quarantined["rows"]),
         labels=_labels(own, names),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,7 @@ def _run(run: RunFolder, examples: int) -> Facts:
     started = [event for event in events if event.get("event") == "training"]
     done = max((int(curve.steps[-1]) for curve in series.values()), default=0)
     planned = started[-1].get("steps") if started else None
-    delta, changes = result.get("delta_m"), _changes(run.path / CHANGES)
-    told = (
-        []
-        if not delta
-        else [f"Against each task alone: delta_m {delta['percent']:+.2f} % ({delta['low']:+.2f} to {delta['high']:+.2f})."]
-    )
+    changes = _changes(run.path / CHANGES)
     return Facts(
         run.run_id,
         result.get("tasks") or _measured(series),
@@ -112,10 +107,26 @@ def _run(run: RunFolder, examples: int) -> Facts:
         sum(bool(event.get("resumed")) for event in started),
         seconds(events),
         changes,
-        told,
+        [*_beside_alone(result.get("delta_m")), *_tracked(run, events)],
         _scores(run.model) if changes and run.model.is_dir() else {},
         data=data_cards(run, examples),
     )
+
+
+def _beside_alone(delta: dict[str, float] | None) -> Iterator[str]:
+    if delta:
+        yield f"Against each task alone: delta_m {delta['percent']:+.2f} % ({delta['low']:+.2f} to {delta['high']:+.2f})."
+
+
+def _tracked(run: RunFolder, events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where its Weights & Biases run is."""
+    started = [event for event in events if event.get("event") == "tracker_started"]
+    if not started:
+        return
+    if any(event["mode"] == "offline" for event in started):
+        yield f"Its Weights & Biases run is kept offline, in {run.path.name}/wandb: trunkline track sync {run.run_id} sends it."
+    else:
+        yield f"Its Weights & Biases run: {started[-1]['location']}"
 
 
 def _measured(series: dict[str, Any]) -> list[dict[str, Any]]:

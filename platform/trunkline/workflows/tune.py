@@ -9,94 +9,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from trunkline.build.prepare import check_recipe, project_folder
+from trunkline.build.prepare import check_recipe, load_cards, project_folder
+from trunkline.build.task import open_source
 from trunkline.config.recipe import Recipe, load_recipe
 from trunkline.data.fingerprint import digest
-from trunkline.document import reader
 from trunkline.document.writer import render_value
-from trunkline.errors import ConfigError, Diverged, TrunklineError, nearest
+from trunkline.errors import ConfigError, Diverged, TrunklineError
 from trunkline.launch.local import train
 from trunkline.launch.runs import all_runs
+from trunkline.tasks.catalog import catalog_for
+from trunkline.workflows.search import Point, Search, Skills, front, read_search, settings
 
-KEYS = ("trials", "rungs", "keep", "objective", "search")
-RANGE = ("from", "to", "log", "whole")
-SKILL = "skill"
 RESTARTS = 3  # of a trial whose process died
 Say = Callable[[str], None]
-Point = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is tried. ranges: path in the recipe -> a list of values, or {from, to, log, whole}. trials: points, the recipe as it
-    is among them. rungs: steps of the runs, the last as long as wanted; keep: of a rung's trials the best 1 / keep go on.
-
-    objective: `skill`, the mean over tasks, or the name of the task whose skill counts.
-    """
-
-    ranges: Mapping[str, Any]
-    trials: int = 16
-    rungs: tuple[int, ...] = (100, 400)
-    keep: int = 4
-    objective: str = SKILL
-
-    def points(self, seed: int) -> list[dict[str, Any]]:
-        """The trials' settings, the first without any; a function of the seed, so that a study goes on where it was."""
-        chance = np.random.default_rng(seed)
-        return [{}, *({path: _drawn(own, chance) for path, own in self.ranges.items()} for _ in range(self.trials - 1))]
+Score = Callable[[int, Sequence[tuple[int, Point]]], Mapping[int, tuple[Skills | None, str]]]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point and what it reached. scores: by rung, None where it diverged. run: of the last rung it was in."""
+    """One point and what it reached. scores: the objective by rung, None where it diverged. skills: of each task at the last
+    rung it was in. broken: protected tasks that lost more than they may there, by how much more. run: of that rung.
+    """
 
     number: int
     point: Point
     scores: tuple[float | None, ...]
+    skills: Skills
+    broken: Mapping[str, float]
     run: str
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """best, default: among those of the last rung. recipe: with the best one's settings. trials: all, best first."""
+    """best, default: among those of the last rung. recipe: with the best one's settings. trials: all, best first. front: numbers
+    of those of the last rung that no other is as good as in every task of the objective and better in one. stated: what the
+    recipe as it is says at each path, None where it says nothing."""
 
     best: Trial
     default: Trial
     recipe: Recipe
     trials: Sequence[Trial]
-
-
-Score = Callable[[int, Sequence[tuple[int, Point]]], Mapping[int, tuple[float | None, str]]]
-
-
-def read_search(path: Path, recipe: Recipe) -> Search:
-    """Raises ConfigError for unknown keys, paths that are not in a recipe, empty ranges, an objective that is no task."""
-    data = reader.read(path).data
-    for key in data:
-        if key not in KEYS:
-            raise ConfigError(f"a search takes no '{key}'. {nearest(str(key), KEYS)}", where=str(path))
-    ranges = data.get("search")
-    if not isinstance(ranges, Mapping) or not ranges:
-        raise ConfigError(
-            "search: paths of the recipe and their ranges are needed, such as {optim.lr: [1e-4, 1e-3]}.", where=str(path)
-        )
-    for name, own in ranges.items():
-        _check_range(str(name), own, str(path))
-    stated = {key: data[key] for key in ("trials", "keep") if key in data}
-    for key, value in stated.items():
-        _whole(value, key, 2, path)
-    rungs = data.get("rungs", list(Search.rungs))
-    if not isinstance(rungs, list) or not rungs or sorted(set(rungs)) != rungs:
-        raise ConfigError(f"rungs: numbers of steps that grow, found {rungs!r}. Write rungs: [100, 400].", where=str(path))
-    for steps in rungs:
-        _whole(steps, "rungs", 1, path)
-    objective = str(data.get("objective", SKILL))
-    known = [SKILL, *(use.task for use in recipe.tasks)]
-    if objective not in known:
-        raise ConfigError(f"objective: no task '{objective}' in the recipe. {nearest(objective, known)}", where=str(path))
-    return Search({str(name): own for name, own in ranges.items()}, rungs=tuple(rungs), objective=objective, **stated)
+    front: Sequence[int]
+    stated: Point
 
 
 def tune(path: Path, search: Path, overrides: Sequence[str], *, together: int, in_process: bool, say: Say) -> Tuned:
@@ -107,28 +61,47 @@ def tune(path: Path, search: Path, overrides: Sequence[str], *, together: int, i
     recipe = load_recipe(path, overrides)
     check_recipe(recipe)
     stated = read_search(search, recipe)
+    stated.counted(_measured(path, recipe))
     points = stated.points(recipe.seed)
     for point in points:
         _check_point(path, [*overrides, *settings(point)], point, search)  # before anything runs
-    place = project_folder(path) / ".trunkline" / "tune" / digest([recipe.model_dump(), vars(stated)])[:16]
+    name = digest([recipe.model_dump(), vars(stated)])[:16]
+    place = project_folder(path) / ".trunkline" / "tune" / name
+    tracked = grouped(recipe, name)
 
-    def scored(steps: int, wanted: Sequence[tuple[int, Point]]) -> Mapping[int, tuple[float | None, str]]:
+    def scored(steps: int, wanted: Sequence[tuple[int, Point]]) -> Mapping[int, tuple[Skills | None, str]]:
         jobs = [
-            (path, [*overrides, *settings(point)], place / f"{steps:07d}" / f"{number:03d}", steps) for number, point in wanted
+            (path, [*overrides, *settings(point), *tracked], place / f"{steps:07d}" / f"{number:03d}", steps)
+            for number, point in wanted
         ]
         found = _together(jobs, recipe, together) if together > 1 else [_one(*job, in_process) for job in jobs]
-        pairs = [
-            (number, (objective(rows, stated.objective), run)) for (number, _), (rows, run) in zip(wanted, found, strict=True)
-        ]
-        for number, (score, _) in pairs:
-            reached = "diverged" if score is None else f"{score:.4f}"
+        pairs = [(number, (skills(rows), run)) for (number, _), (rows, run) in zip(wanted, found, strict=True)]
+        for number, (own, _) in pairs:
+            reached = "diverged" if own is None else f"{stated.value(own):.4f}"
             say(f"{steps} steps, trial {number}: {reached}  {render_value(dict(points[number]))}")
         return dict(pairs)
 
     trials = halved(points, stated, scored)
-    best = trials[0]
-    default = next(trial for trial in trials if trial.number == 0)
-    return Tuned(best, default, load_recipe(path, [*overrides, *settings(best.point)]), trials)
+    best, default = trials[0], next(trial for trial in trials if trial.number == 0)
+    last = {trial.number: trial.skills for trial in trials if len(trial.scores) == len(stated.rungs) and trial.skills}
+    wanted = {number: {name: own[name] for name in stated.objective or own} for number, own in last.items()}
+    tuned = load_recipe(path, [*overrides, *settings(best.point)])
+    return Tuned(best, default, tuned, trials, front(wanted), {own: _at(recipe.model_dump(), own) for own in stated.ranges})
+
+
+def _at(data: Any, path: str) -> Any:
+    """What a recipe says at a path, None where it says nothing."""
+    for step in path.split("."):
+        known = isinstance(data, Mapping) and step in data
+        data = data[step] if known else data[int(step)] if isinstance(data, list) and step.isdecimal() else None
+    return data
+
+
+def _measured(path: Path, recipe: Recipe) -> list[str]:
+    """The tasks that have validation rows."""
+    catalog = catalog_for(path, recipe.catalog, where=recipe.where("catalog"))
+    cards = load_cards(recipe, catalog)
+    return [name for name, card in cards.items() if "validation" in open_source(card, catalog).splits()]
 
 
 def _check_point(path: Path, overrides: Sequence[str], point: Point, search: Path) -> None:
@@ -141,36 +114,42 @@ def _check_point(path: Path, overrides: Sequence[str], point: Point, search: Pat
 def halved(points: Sequence[Point], search: Search, score: Score) -> list[Trial]:
     """Successive halving: all points at the first rung, of each rung the best 1 / keep at the next; the first point to the end.
 
-    Best first: by the last rung reached, then by the score there. Source: Jamieson & Talwalkar, AISTATS 2016, algorithm 1. Rungs
-    are waited for, so that the same points always give the same best, however often the study was stopped.
+    Best first: by the last rung reached; there those that broke no promise before those that did, by how much; then by the
+    objective. Source: Jamieson & Talwalkar, AISTATS 2016, algorithm 1; for promises the feasibility rule of Deb, Computer Methods
+    in Applied Mechanics and Engineering 186 (2000), section 3. Rungs are waited for, so that the same points always give the same
+    best, however often the study was stopped.
     """
-    scores: dict[int, list[float | None]] = {number: [] for number in range(len(points))}
-    runs: dict[int, str] = {}
-    alive = list(scores)
+    trials = [Trial(number, point, (), {}, {}, "") for number, point in enumerate(points)]
+    alive = list(range(len(points)))
     for rung, steps in enumerate(search.rungs):
-        for number, (value, run) in score(steps, [(number, points[number]) for number in alive]).items():
-            scores[number].append(value)
-            runs[number] = run
-        order = sorted(alive, key=lambda number: (-_value(scores[number][-1]), number))
-        count = math.ceil(len(alive) / search.keep)
-        alive = sorted({*order[:count], 0}) if rung + 1 < len(search.rungs) else alive
-    trials = [Trial(number, points[number], tuple(scores[number]), runs[number]) for number in scores]
-    return sorted(trials, key=lambda trial: (-len(trial.scores), -_value(trial.scores[-1]), trial.number))
+        found = score(steps, [(number, points[number]) for number in alive])
+        default = found[0][0] or {}
+        for number, (own, run) in found.items():
+            value = None if own is None else search.value(own)
+            broken = search.broken(own, default) if own else {}
+            trials[number] = Trial(number, points[number], (*trials[number].scores, value), own or {}, broken, run)
+        if rung + 1 < len(search.rungs):
+            order = sorted((trials[number] for number in alive), key=_rank)
+            alive = sorted({*(trial.number for trial in order[: math.ceil(len(alive) / search.keep)]), 0})
+    return sorted(trials, key=_rank)
 
 
-def objective(rows: Sequence[Mapping[str, Any]] | None, name: str) -> float | None:
-    """The figure a trial is judged by; None for one that diverged. Raises ConfigError where nothing was measured."""
-    if rows is None:
-        return None
-    skills = [float(row["skill"]) for row in rows if row["skill"] is not None and name in (SKILL, row["task"])]
-    if not skills:
-        raise ConfigError(f"objective: '{name}' has no validation rows, so nothing can be told better. Add some.")
-    return float(np.mean(skills))
+def _rank(trial: Trial) -> tuple[float, ...]:
+    """Small is good."""
+    score = trial.scores[-1]
+    value = -math.inf if score is None or math.isnan(score) else score
+    return -len(trial.scores), value == -math.inf, sum(trial.broken.values()), -value, trial.number
 
 
-def settings(point: Point) -> list[str]:
-    """The point as overrides of the recipe."""
-    return [f"{path}={render_value(value)}" for path, value in point.items()]
+def grouped(recipe: Recipe, study: str) -> list[str]:
+    """Overrides that give each trial a tracker's run of its own, all of the study in one group; none if the recipe has none."""
+    wandb = recipe.track.wandb
+    return [f"track.wandb.group={render_value(wandb.group or f'tune-{study}')}"] if wandb is not None else []
+
+
+def skills(rows: Sequence[Mapping[str, Any]] | None) -> dict[str, float] | None:
+    """Of each task that was measured; None for a trial that diverged."""
+    return None if rows is None else {row["task"]: float(row["skill"]) for row in rows if row["skill"] is not None}
 
 
 def _one(
@@ -184,7 +163,7 @@ def _one(
     if mark.is_file():
         return None, mark.read_text()
     begun = next((run for run in runs if run.prepared.is_file()), None)
-    short = [f"train.steps={steps}", "track={}"]
+    short = [f"train.steps={steps}"]
     try:
         if begun is not None:
             result = train(path, resume=begun.run_id, keep_recipe=True, in_process=in_process, outputs=place)
@@ -201,43 +180,12 @@ def _together(jobs: Sequence[tuple[Path, list[str], Path, int]], recipe: Recipe,
     """Several trials at once, each in a process of Ray's with the recipe's cores; in the order of the jobs."""
     from trunkline.launch.ray_train import embedded_ray
 
-    workers = recipe.workers.model_copy(update={"count": together})
+    workers = recipe.workers.model_copy(update={"count": together, "at_least": None})
     with embedded_ray(recipe.model_copy(update={"workers": workers})):
         import ray
 
         remote = ray.remote(num_cpus=max(1, recipe.workers.cpus), max_retries=RESTARTS)(_one)
         return ray.get([remote.remote(*job, True) for job in jobs])
-
-
-def _value(score: float | None) -> float:
-    return -math.inf if score is None or math.isnan(score) else score
-
-
-def _drawn(own: Any, chance: np.random.Generator) -> Any:
-    if isinstance(own, list):
-        return own[int(chance.integers(len(own)))]
-    low, high = own["from"], own["to"]
-    if own.get("whole", False):
-        return int(chance.integers(low, high + 1))
-    if own.get("log", False):
-        return float(f"{math.exp(chance.uniform(math.log(low), math.log(high))):.4g}")
-    return float(f"{chance.uniform(low, high):.4g}")
-
-
-def _check_range(name: str, own: Any, where: str) -> None:
-    if isinstance(own, list) and own:
-        return
-    if not isinstance(own, Mapping) or not {"from", "to"} <= set(own) or set(own) - set(RANGE):
-        raise ConfigError(f"search.{name}: a list of values or {{from, to, log, whole}} is needed, found {own!r}.", where=where)
-    low, high = own["from"], own["to"]
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high))
-    if not numbers or not low < high or (own.get("log", False) and low <= 0):
-        raise ConfigError(f"search.{name}: from {low!r} to {high!r} is no range.", where=where)
-
-
-def _whole(value: Any, key: str, least: int, path: Path) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{key}: whole numbers from {least} up are needed, found {value!r}.", where=str(path))
 
 
 def compared(found: Tuned, path: Path, draws: int, say: Say) -> dict[str, Any] | None:
@@ -250,7 +198,7 @@ def compared(found: Tuned, path: Path, draws: int, say: Say) -> dict[str, Any] |
     if found.best.number == 0 or not found.default.scores or len(found.default.scores) != len(found.best.scores):
         return None
     models = [Path(trial.run) / "model" for trial in (found.best, found.default)]
-    catalog = project_folder(path) / "tasks"
+    catalog = catalog_for(path, found.recipe.catalog, where=str(path))
     rows = evaluate_model(
         models[0], tasks=None, split="validation", catalog=catalog, say=say, asked=Asked(draws=draws, against=models[1])
     )

@@ -5,7 +5,8 @@ import pytest
 
 from trunkline.data.encoding.contrastive import Contrastive, ScoredPairs
 from trunkline.data.rows import Ragged, join
-from trunkline.data.sources.base import Chunk, Reading
+from trunkline.data.sources.chunk import Chunk
+from trunkline.data.sources.reading import Reading
 from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError, DataError
 

@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.data.sources.base import (
-    Chunk,
-    Reading,
-    Source,
-    SourceContext,
-    TaskText,
-    chunked,
-    join_words,
-    normalised,
-    package_folder,
-    text_bucket,
-)
+from trunkline.data.sources.base import Source, SourceContext, TaskText, normalised, package_folder, text_bucket
+from trunkline.data.sources.chunk import Chunk, chunked
+from trunkline.data.sources.reading import Reading, join_words
 from trunkline.errors import ConfigError, DataError, MissingExtra
 
 PLUGIN = '''
-from trunkline.data.sources.base import Source, chunked
+from trunkline.data.sources.base import Source
+from trunkline.data.sources.chunk import chunked
 
 class Lines(Source):
     """{note}"""

@@ -7,8 +7,9 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from trunkline.data.sources.base import Reading, Source, SourceContext
+from trunkline.data.sources.base import Source, SourceContext
 from trunkline.data.sources.columnar import Arrow, Parquet
+from trunkline.data.sources.reading import Reading
 from trunkline.errors import DataError
 
 TABLE = pyarrow.table({"text": ["the cat", "猫", None], "label": [1, 0, 1], "words": [["a", "b"], [], ["c"]]})

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from trunkline.data.sources.base import Reading, SourceContext, TaskText
+from trunkline.data.sources.base import SourceContext, TaskText
 from trunkline.data.sources.decontaminate import Decontaminated, HeldOut, bare
+from trunkline.data.sources.reading import Reading
 from trunkline.data.sources.text import JsonLines
 
 ROWS = {

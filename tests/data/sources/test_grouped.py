@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from trunkline.data.sources.base import Chunk, Reading, Source, SourceContext, chunked
+from trunkline.data.sources.base import Source, SourceContext
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.data.sources.grouped import Grouped
+from trunkline.data.sources.reading import Reading
 from trunkline.data.sources.split import HashSplit
 from trunkline.errors import ConfigError, DataError
 

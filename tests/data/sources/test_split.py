@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trunkline.data.sources.base import Chunk, Source, SourceContext, chunked, text_bucket
+from trunkline.data.sources.base import Source, SourceContext, text_bucket
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.data.sources.split import HashSplit
 from trunkline.data.sources.text import Text
 from trunkline.errors import ConfigError, DataError

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.data.sources.base import Reading, SourceContext, TaskText
+from trunkline.data.sources.base import SourceContext, TaskText
+from trunkline.data.sources.reading import Reading
 from trunkline.data.sources.tasks import Tasks
 from trunkline.data.sources.text import JsonLines
 from trunkline.errors import ConfigError

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from trunkline.data.encoded import Encoded
 from trunkline.data.fingerprint import configuration, digest
 from trunkline.data.rows import Ragged, Rows, Target
-from trunkline.data.tokenizer import Encoded, Tokenizer
+from trunkline.data.tokenizer import Tokenizer
 from trunkline.data.vocabulary import Vocabulary
 from trunkline.errors import ConfigError, DataError, nearest
 

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from trunkline.data.encoded import Encoded
 from trunkline.data.encoding.base import Columns, Where, noted
 from trunkline.data.encoding.language import Language, perplexity
 from trunkline.data.rows import Ragged, Rows, beside
-from trunkline.data.tokenizer import Encoded
 from trunkline.registry import ENCODINGS
 
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from trunkline.data.encoded import Encoded
 from trunkline.data.encoding.base import Columns, Encoding, Records, Where, noted, refuse
 from trunkline.data.rows import Ragged, Rows, Target, beside
-from trunkline.data.tokenizer import Encoded, Tokenizer
+from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import ConfigError
 from trunkline.registry import ENCODINGS
 

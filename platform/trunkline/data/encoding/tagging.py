@@ -7,10 +7,11 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from trunkline.data.encoded import EncodedWords
 from trunkline.data.encoding.base import SHOWN, Columns, Encoding, Records, Where, chunk_rows, noted, refuse
 from trunkline.data.encoding.classification import Label, absent, checked_labels, label_index, label_numbers
 from trunkline.data.rows import Ragged, Rows, Target
-from trunkline.data.tokenizer import EncodedWords, Tokenizer
+from trunkline.data.tokenizer import Tokenizer
 from trunkline.errors import DataError
 from trunkline.registry import ENCODINGS
 

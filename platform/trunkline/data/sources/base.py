@@ -1,85 +1,24 @@
-"""What a source of rows is, how a card reads it, and how a text is told from another."""
+"""What a source of rows is, the texts of a task, and how a text is told from another."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import math
 import sys
 import unicodedata
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pyarrow.fs
 
 from trunkline.data.fingerprint import configuration, content_hash, digest
-from trunkline.errors import ConfigError, DataError, MissingExtra, nearest
+from trunkline.data.sources.chunk import Chunk
+from trunkline.data.sources.reading import Reading, running_text
+from trunkline.errors import DataError, MissingExtra
 
-CHUNK_ROWS = 4096
-SHOWN = 5
 EVALUATION = ("validation", "test")
-
-
-class Refused(NamedTuple):
-    """A row that can not be used. place: file and line, or its number; reason: what is wrong with it."""
-
-    place: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some rows of a split, in order. columns: name -> values, all of one length, at least one column if there is a row.
-
-    where: names the place of row i of the chunk (`train.tsv:17`); without it rows are called by number. notes: what
-    happened while reading, by name. size: number of rows, if asking a column for it costs something. refused: rows that came
-    up in between and are not among the columns' (a line that is no JSON), for `Reading.select` to judge.
-    """
-
-    columns: Mapping[str, Sequence[Any]]
-    where: Callable[[int], str] | None = None
-    notes: Counter[str] = field(default_factory=Counter)
-    size: int | None = None
-    refused: Sequence[Refused] = ()
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values()))) if self.size is None else self.size
-
-    def raise_refused(self) -> None:
-        """Raises DataError for the first row that could not be read."""
-        if self.refused:
-            raise DataError(self.refused[0].reason, where=self.refused[0].place)
-
-    def take(self, rows: Sequence[int]) -> Chunk:
-        """The given rows, in that order; a column is gathered when asked for."""
-        where = self.where
-        return Chunk(
-            _Taken(self.columns, rows), (lambda row: where(rows[row])) if where else None, self.notes, len(rows), self.refused
-        )
-
-
-class _Taken(Mapping[str, Sequence[Any]]):
-    """Some rows of columns."""
-
-    def __init__(self, columns: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> None:
-        self.columns, self.rows = columns, rows
-
-    def __getitem__(self, name: str) -> Sequence[Any]:
-        values = self.columns[name]
-        return [values[row] for row in self.rows]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.columns
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.columns)
-
-    def __len__(self) -> int:
-        return len(self.columns)
 
 
 @dataclass(frozen=True)
@@ -141,92 +80,6 @@ class Source(ABC):
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a card reads its source. columns: name wanted -> name in the file. on_null: `error`, or `drop` the row.
-
-    lists: name wanted -> what stands between the items of its text, which becomes a list. nulls: texts that mean no value.
-    on_bad: `error`, or `quarantine` for rows that can not be used; max_bad: at most this share of a split's rows (see `Intake`).
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    on_null: str = "error"
-    lists: Mapping[str, str] = field(default_factory=dict)
-    nulls: Sequence[str] = ()
-    on_bad: str = "error"
-    max_bad: float = 0.05
-
-    def __post_init__(self) -> None:
-        for key, value, known in (("on_null", self.on_null, "drop, error"), ("on_bad", self.on_bad, "error, quarantine")):
-            if value not in known.split(", "):
-                raise ConfigError(f"data.{key}: found {value!r}. Known: {known}.")
-        empty = [name for name, separator in self.lists.items() if not separator]
-        if empty:
-            raise ConfigError(f"data.lists.{empty[0]}: what stands between the items is needed, such as ','.")
-
-    def key(self) -> str:
-        stated = [dict(self.columns), self.on_null, dict(self.lists), list(self.nulls)]
-        # Of rows that were all good nothing else comes; and how many may be bad changes none of those kept.
-        return digest([*stated, self.on_bad] if self.on_bad != "error" else stated)
-
-    def is_null(self, value: Any) -> bool:
-        """Whether this is no value: none, NaN, or a text that means none."""
-        return is_null(value) or (isinstance(value, str) and value in self.nulls)
-
-    def select(self, chunk: Chunk, wanted: Sequence[str], optional: Sequence[str] = ()) -> Chunk:
-        """The wanted columns without nulls, and optional ones, where a null is None.
-
-        Raises DataError for a missing column, and for a null in a wanted one unless they are dropped or, like lines that could
-        not be read, set aside.
-        """
-        if self.on_bad == "error":
-            chunk.raise_refused()
-        if not len(chunk):
-            return Chunk({name: [] for name in (*wanted, *optional)}, chunk.where, Counter(chunk.notes), 0, chunk.refused)
-        columns: dict[str, Sequence[Any]] = {}
-        for name in dict.fromkeys((*wanted, *optional)):
-            stored = self.columns.get(name, name)
-            if stored not in chunk.columns:
-                place = chunk.where(0).rsplit(":", 1)[0] if chunk.where else None
-                asked = f"'{stored}'" if stored == name else f"'{stored}' (asked for as '{name}')"
-                raise DataError(f"no column {asked}. {nearest(stored, chunk.columns)} `data.columns` maps names.", where=place)
-            columns[name] = self._values(name, chunk.columns[stored])
-        picked = Chunk(columns, chunk.where, Counter(chunk.notes), len(chunk), chunk.refused)
-        for name in set(optional) - set(wanted):
-            columns[name] = [None if is_null(value) else value for value in columns[name]]
-        bad = sorted({row for name in wanted for row, value in enumerate(columns[name]) if is_null(value)})
-        if not bad:
-            return picked
-        place_of = chunk.where or (lambda row: f"row {row}")
-        if self.on_null == "drop":
-            picked.notes["null_dropped"] += len(bad)
-        elif self.on_bad == "error":
-            places = ", ".join(place_of(row) for row in bad[:SHOWN])
-            more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-            names = " or ".join(f"'{name}'" for name in wanted)
-            raise DataError(
-                f"{len(bad)} row(s) have no value in {names}: {places}{more}. Mend them, or set data.on_null: drop.",
-                where=place_of(bad[0]),
-            )
-        else:
-            empty = [
-                Refused(place_of(row), f"no value in {_without_value({name: columns[name] for name in wanted}, row)}")
-                for row in bad
-            ]
-            picked = replace(picked, refused=[*picked.refused, *empty])
-        gone = set(bad)
-        return picked.take([row for row in range(len(picked)) if row not in gone])
-
-    def _values(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
-        if self.nulls:
-            none = set(self.nulls)
-            values = [None if isinstance(value, str) and value in none else value for value in values]
-        separator = self.lists.get(name)
-        if separator is None:
-            return values
-        return [_items(value, separator) if isinstance(value, str) else value for value in values]
-
-
-@dataclass(frozen=True)
 class TaskText:
     """The texts of a task. source: split by split; inputs: the card's names of its text columns."""
 
@@ -255,39 +108,6 @@ class TaskText:
         return digest([prints, self.inputs, self.reading.key()])
 
 
-def running_text(value: Any) -> str | None:
-    """A text as it is, a list of words joined; None for anything else."""
-    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
-        return join_words(value)
-    return value if isinstance(value, str) else None
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Words as running text: no spaces between Chinese, Japanese or Korean characters."""
-    return ("" if all(len(word) == 1 and word >= "\u2e80" for word in words) else " ").join(words)
-
-
-def chunked(
-    names: Sequence[str], rows: Iterable[Sequence[Any]], *, where: Callable[[int], str] | None = None, size: int = CHUNK_ROWS
-) -> Iterator[Chunk]:
-    """Rows of values as chunks with these column names. where: names the place of the n-th row of all."""
-    kept: list[Sequence[Any]] = []
-    first = 0
-    for row in rows:
-        kept.append(row)
-        if len(kept) == size:
-            yield _chunk(names, kept, where, first)
-            first += size
-            kept = []
-    if kept:
-        yield _chunk(names, kept, where, first)
-
-
-def _chunk(names: Sequence[str], rows: Sequence[Sequence[Any]], where: Callable[[int], str] | None, first: int) -> Chunk:
-    columns = {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
-    return Chunk(columns, (lambda row: where(first + row)) if where else None)
-
-
 def package_folder(name: str, extra: str | None = None) -> Path:
     """Where an installed package keeps its files, found without importing it. Raises MissingExtra."""
     found = importlib.util.find_spec(name)
@@ -305,17 +125,3 @@ def text_bucket(text: str, buckets: int = 100) -> int:
 def normalised(text: str) -> str:
     """What two texts share that a reader would call the same."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _items(text: str, separator: str) -> list[str]:
-    items = [item.strip() for item in text.split(separator)]
-    return [item for item in items if item]
-
-
-def _without_value(columns: Mapping[str, Sequence[Any]], row: int) -> str:
-    return " or ".join(f"'{name}'" for name, values in columns.items() if is_null(values[row]))
-
-
-def is_null(value: Any) -> bool:
-    """Whether a value is none: null, or a float that is not a number."""
-    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet
 
-from trunkline.data.sources.base import CHUNK_ROWS, Chunk
+from trunkline.data.sources.chunk import CHUNK_ROWS, Chunk
 from trunkline.data.sources.files import FileSource, Location
 from trunkline.errors import DataError
 from trunkline.registry import SOURCES

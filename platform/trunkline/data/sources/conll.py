@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from trunkline.data.sources.base import Chunk, SourceContext, chunked
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.data.sources.files import FileSource, Location, Paths
 from trunkline.errors import ConfigError, DataError, nearest
 from trunkline.registry import SOURCES

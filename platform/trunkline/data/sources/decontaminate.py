@@ -11,7 +11,9 @@ from typing import Any
 
 from trunkline.data.fingerprint import digest
 from trunkline.data.keys import text_key
-from trunkline.data.sources.base import Chunk, Source, TaskText, normalised, running_text
+from trunkline.data.sources.base import Source, TaskText, normalised
+from trunkline.data.sources.chunk import Chunk
+from trunkline.data.sources.reading import running_text
 
 NOTE = "in_test_of_"
 # Accented Latin letters count as none: corpora lose them (SST-2 has `m nch` where MR has `münch`).

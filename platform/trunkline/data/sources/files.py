@@ -19,7 +19,8 @@ import pyarrow
 import pyarrow.fs
 
 from trunkline.data.fingerprint import configuration, content_hash, digest
-from trunkline.data.sources.base import Chunk, Source, SourceContext
+from trunkline.data.sources.base import Source, SourceContext
+from trunkline.data.sources.chunk import Chunk
 from trunkline.errors import ConfigError, DataError, nearest
 
 SPLITS = ("train", "validation", "test", "rows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from trunkline.data.sources.base import CHUNK_ROWS, Chunk, Refused
+from trunkline.data.sources.chunk import CHUNK_ROWS, Chunk, Refused
 
 # A chunk ends early at this many characters, so that rows of megabytes do not pile up.
 CHUNK_CHARACTERS = 1 << 24

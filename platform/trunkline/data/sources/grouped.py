@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trunkline.data.fingerprint import digest
-from trunkline.data.sources.base import SHOWN, Chunk, Reading, Source, chunked
+from trunkline.data.sources.base import Source
+from trunkline.data.sources.chunk import Chunk, chunked
+from trunkline.data.sources.reading import SHOWN, Reading
 from trunkline.errors import ConfigError, DataError, nearest
 
 CHUNK_LISTS = 256  # rows of hundreds of candidates do not pile up

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from trunkline.data.fingerprint import configuration, digest
-from trunkline.data.sources.base import CHUNK_ROWS, Chunk, Source, SourceContext
+from trunkline.data.sources.base import Source, SourceContext
+from trunkline.data.sources.chunk import CHUNK_ROWS, Chunk
 from trunkline.data.sources.files import SPLITS, Paths
 from trunkline.errors import ConfigError, DataError, MissingExtra
 from trunkline.registry import SOURCES

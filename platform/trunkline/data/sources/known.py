@@ -8,7 +8,9 @@ from dataclasses import replace
 from trunkline.data.encoding.base import Encoding
 from trunkline.data.fingerprint import digest
 from trunkline.data.intake import Intake
-from trunkline.data.sources.base import Chunk, Reading, Refused, Source
+from trunkline.data.sources.base import Source
+from trunkline.data.sources.chunk import Chunk, Refused
+from trunkline.data.sources.reading import Reading
 
 
 class Known(Source):

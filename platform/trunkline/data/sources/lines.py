@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from trunkline.data.sources.base import Chunk, SourceContext
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.chunk import Chunk
 from trunkline.data.sources.files import FileSource, Location, Paths, readable
 from trunkline.data.sources.gather import Gatherer
 from trunkline.errors import ConfigError, DataError

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trunkline.data.sources.base import Chunk, SourceContext, chunked
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.data.sources.files import FileSource, Location, Paths
 from trunkline.errors import DataError, nearest
 from trunkline.registry import SOURCES

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trunkline.data.fingerprint import configuration, digest
-from trunkline.data.sources.base import Chunk, Source, SourceContext, chunked
+from trunkline.data.sources.base import Source, SourceContext
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.data.sources.files import Location, locate_all, readable
 from trunkline.errors import ConfigError, DataError, nearest
 from trunkline.registry import SOURCES

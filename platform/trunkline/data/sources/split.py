@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from trunkline.data.fingerprint import digest
-from trunkline.data.sources.base import Chunk, Source, join_words, text_bucket
+from trunkline.data.sources.base import Source, text_bucket
+from trunkline.data.sources.chunk import Chunk
+from trunkline.data.sources.reading import join_words
 from trunkline.errors import ConfigError, DataError, nearest
 
 SIDES = ("train", "validation", "test")

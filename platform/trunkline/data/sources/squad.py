@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trunkline.data.sources.base import Chunk, SourceContext, chunked
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.data.sources.files import FileSource, Location, Paths
 from trunkline.data.sources.nested import load_json
 from trunkline.errors import DataError

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from trunkline.data.fingerprint import configuration, digest
 from trunkline.data.keys import text_key
-from trunkline.data.sources.base import Chunk, Source, SourceContext, TaskText, chunked, normalised
+from trunkline.data.sources.base import Source, SourceContext, TaskText, normalised
+from trunkline.data.sources.chunk import Chunk, chunked
 from trunkline.errors import ConfigError
 from trunkline.registry import SOURCES
 

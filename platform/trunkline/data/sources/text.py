@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trunkline.data.sources.base import Chunk, SourceContext
+from trunkline.data.sources.base import SourceContext
+from trunkline.data.sources.chunk import Chunk
 from trunkline.data.sources.files import FileSource, Location, Paths
 from trunkline.data.sources.gather import Gatherer
 from trunkline.errors import ConfigError, DataError
