@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ PAIR = "inputs: [text]\ntarget: label\nhead: {kind: classification, labels: [neg
 SORTS = "inputs: [text]\ntarget: label\nhead: {kind: classification, labels: [billing, delivery, technical]}\n"
 SCORED = "inputs: [a, b]\ntarget: score\nhead: {kind: regression}\n"
 TEXTS = [text for text, _, _ in MESSAGES]
-PAIRS = [(one, other, number % 5) for number, (one, other) in enumerate(zip(TEXTS, TEXTS[1:], strict=False))]
+PAIRS = [(one, other, number % 5) for number, (one, other) in enumerate(pairwise(TEXTS))]
 WORDS = ["parcel", "order", "card", "app", "invoice", "courier", "refund", "password"]
 CARDS: Mapping[str, tuple[str, Sequence[Mapping[str, object]]]] = {
     "answer": (
@@ -40,7 +41,7 @@ CARDS: Mapping[str, tuple[str, Sequence[Mapping[str, object]]]] = {
     "banking": (PAIR, [{"text": text, "label": "positive" if topic == "billing" else "negative"} for text, topic, _ in MESSAGES]),
     "next": (PAIR, [{"text": text, "label": "positive" if topic == "delivery" else "negative"} for text, topic, _ in MESSAGES]),
     "trec6": (SORTS, [{"text": text, "label": topic} for text, topic, _ in MESSAGES]),
-    "wordsim": (SCORED, [{"a": a, "b": b, "score": n % 7} for n, (a, b) in enumerate(zip(WORDS, WORDS[1:], strict=False))]),
+    "wordsim": (SCORED, [{"a": a, "b": b, "score": n % 7} for n, (a, b) in enumerate(pairwise(WORDS))]),
     "stsb": (SCORED, [{"a": one, "b": other, "score": score} for one, other, score in PAIRS]),
     "cranfield": (
         "inputs: [q]\ntarget: d\nhead: {kind: contrastive}\n",

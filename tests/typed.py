@@ -60,7 +60,7 @@ def words_of(line: str) -> list[str]:
 
 
 def typed(line: str, *more: str) -> tuple[int, str]:
-    """Exit code and all that was said by `trunkline ...`, also behind `echo WORDS | ` and before `> FILE`. more: further words."""
+    """Exit code and all that was said by `trunkline ...`, also behind `echo WORDS | ` and before `> FILE`. more: words."""
     line, _, place = line.partition(" > ")
     before, _, after = line.rpartition(" | ")
     given = " ".join(words_of(before.removeprefix("echo "))) if before else ""
@@ -103,7 +103,7 @@ def walk(
 ) -> list[str]:
     """Goes through a page in the current folder; the commands that fail or do not say what it says.
 
-    elsewhere: lines that are not typed here. filled: a line with names of this place instead of a page's RUN-ID. more: words to be
+    elsewhere: lines that are not typed here. filled: a line with names of this place, not a page's RUN-ID. more: words to be
     typed behind a line. arrived: what is done once after a `cd`.
     """
     wrong = []

@@ -65,7 +65,7 @@ def sections(cards: Sequence[DataCard], name: str) -> list[dict[str, Any]]:
 
 
 def _lines(card: DataCard) -> list[list[str]]:
-    found = []
+    found: list[list[str]] = []
     for split, own in card.splits.items():
         leaked = f"{own.leaked:,} ({', '.join(own.leaked_in)})" if own.leaked else "-"
         mean = f"{own.tokens / max(1, own.rows):.1f}"
