@@ -146,6 +146,7 @@ def script(job: Job, cluster: Ray) -> str:
 def measured(recipe: Path, cluster: Ray, rounds: int) -> Iterator[dict[str, Any]]:
     """A row a round."""
     folder = recipe.parents[1]
+    bare(folder, cluster)  # not counted: the first job of a cluster finds nothing in any cache
     for number in range(rounds):
         row: dict[str, Any] = {"round": number + 1, "load": round(os.getloadavg()[0], 1)}
         for side in ("bare", "trunkline") if number % 2 == 0 else ("trunkline", "bare"):
@@ -162,7 +163,7 @@ def markdown(stored: dict[str, Any] | None) -> str:
     lines = ["| round | bare job, s | `submit`, s | processes waiting |", "|---:|---:|---:|---:|", *rows, ""]
     whole = f"The median of their ratios is **{stored['ratio']:.2f}** ({stored['low']:.2f} to {stored['high']:.2f}): "
     added = statistics.median(row["trunkline_s"] - row["bare_s"] for row in stored["rows"])
-    lines += [f"{whole}{added:.0f} s more, at {stored['commit']} on {stored['date']}, on {stored['machine']}."]
+    lines += [f"{whole}{added:+.0f} s, at {stored['commit']} on {stored['date']}, on {stored['machine']}."]
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ def test_the_page_has_the_stored_figures_and_a_changed_one_is_found() -> None:
     shown = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
     assert shown == markdown(stored)
     told = {"rows": ROWS, **ratios(ROWS), "commit": "abc", "date": "2026-11-24", "machine": "2 cores"}
-    assert "| 1 | 10 | 20 | 3 |" in markdown(told) and "**2.00** (1.50 to 3.00): 10 s more" in markdown(told) != shown
+    assert "| 1 | 10 | 20 | 3 |" in markdown(told) and "**2.00** (1.50 to 3.00): +10 s, at" in markdown(told) != shown
 
 
 def test_the_ratio_is_the_median_of_the_rounds_worked_by_hand() -> None:
