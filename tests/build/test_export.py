@@ -229,7 +229,7 @@ def test_an_export_without_its_task_s_lora_and_another_row_s_outputs_are_told_ap
 def test_the_card_tells_results_data_licences_lineage_and_limits(case: Case, exported: dict[str, Path]) -> None:
     card = (exported["hf-classifier"] / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\n") and f"| {case.task} | 1" in card and "train `" in card
-    assert "run id: `" in card and "cut after 16 tokens" in card and "not stated" in card
+    assert "- run: `" in card and "cut after 16 tokens" in card and "not stated" in card
 
 
 def test_tasks_that_change_the_trunk_for_themselves_are_not_exported_together(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trunkline.document import writer
@@ -72,14 +73,46 @@ def _data(sources: Sequence[Source]) -> list[str]:
 
 
 def _lineage(manifest: Mapping[str, Any]) -> list[str]:
-    return [f"- {key.replace('_', ' ')}: `{value}`" for key, value in manifest["lineage"].items()] or ["- not stated"]
+    """Where it comes from, without folders of the machine it was made on; cards and data have a table of their own."""
+    known = manifest["lineage"]
+    told = {
+        "run": f"`{known['run_id']}`" if known.get("run_id") else "",
+        "goes on from": _parent(known.get("parent")),
+        "trunk began as": _began(known.get("began")),
+        "strategy": known.get("strategy"),
+        "merged": f"{len(known['merged'])} models" if known.get("merged") else "",
+        "removed": ", ".join(known.get("removed", ())),
+        "trained on, but of no use by itself": ", ".join(known.get("aside", ())),
+    }
+    return [f"- {name}: {value}" for name, value in told.items() if value] or ["- not stated"]
+
+
+def _parent(parent: Mapping[str, Any] | None) -> str:
+    if parent is None:
+        return ""
+    named = f"run `{parent['run_id']}`" if parent.get("run_id") else "a model of no run"
+    hashed = parent.get("manifest_sha256")
+    return f"{named}, manifest SHA-256 `{hashed[:12]}`" if hashed else named
+
+
+def _began(began: Mapping[str, Any] | None) -> str:
+    if began is None:
+        return ""
+    trunk = began["trunk"]
+    source = trunk.get("pretrained")
+    return f"{trunk['kind']}{f' from `{_named(source)}`' if source else ''}, seed {began['seed']}"
+
+
+def _named(source: str) -> str:
+    """A folder's name alone; what others can find too (a package, a hub's name) as it is."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def _limits(manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     weak = [row["task"] for row in rows if row.get("learned") is False]
     return [
         f"- Texts are cut after {manifest['max_length']} tokens, special ones counted.",
-        "- The figures above are on validation rows, at most the first 4,000 of each task; they say nothing of other data.",
+        "- The figures above are on validation rows; they say nothing of other data.",
         *([f"- Not better than a constant guess: {', '.join(weak)}."] if weak else []),
         *(["- The licences of some of the data are not stated: ask before you share it."] if _unstated(manifest) else []),
     ]
