@@ -121,6 +121,17 @@ def test_several_runs_stand_beside_each_other(tmp_path: Path) -> None:
     assert "<th>one</th><th>two</th>" in page.replace("\n", "") and "<h1>2 runs</h1>" in page and "Weights of two" in page
 
 
+def test_a_run_whose_tasks_were_not_measured_has_no_table_of_dashes(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one", ["alpha"])
+    assert main(["report", str(folder), "-o", str(tmp_path / "measured.html")]) == 0
+    result = json.loads((folder / "result.json").read_text())
+    nothing = dict.fromkeys(("metric", "baseline", "value", "learned"))
+    (folder / "result.json").write_text(json.dumps({**result, "tasks": [{**row, **nothing} for row in result["tasks"]]}))
+    assert main(["report", str(folder), "-o", str(tmp_path / "plain.html")]) == 0
+    told = ["Results on validation rows" in (tmp_path / f"{name}.html").read_text() for name in ("measured", "plain")]
+    assert told == [True, False] and "No task was evaluated." in (tmp_path / "plain.html").read_text()
+
+
 def test_a_run_that_goes_on_is_told_as_such_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
     folder = run(tmp_path / "on", ["alpha"], finished=False)
     with (folder / "metrics.jsonl").open("a") as file:

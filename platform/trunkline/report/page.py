@@ -56,7 +56,8 @@ def _results(runs: Sequence[Facts]) -> dict[str, Any]:
         rows.append(
             [task, first.get("metric") or "-", _figure(first.get("baseline")), *values, *(_figure(own[0].get(k)) for k in more)]
         )
-    return {"title": "Results on validation rows", "table": {"head": [*head, *more], "rows": rows}} if rows else {}
+    measured = any(row.get("value") is not None for facts in runs for row in facts.tasks)
+    return {"title": "Results on validation rows", "table": {"head": [*head, *more], "rows": rows}} if measured else {}
 
 
 def _figure(value: Any) -> str:
