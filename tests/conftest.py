@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from ranks import Ranks
+from trunkline.registry import REGISTRIES
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 ENVIRONMENT = {
@@ -147,3 +148,13 @@ def _is_here(host: str) -> bool:
     except (ValueError, OSError):
         return False
     return True
+
+
+@pytest.fixture
+def own_registries() -> Iterator[None]:
+    """What plugins register is forgotten after the test; parts of our own that were loaded meanwhile stay."""
+    before = [set(registry.names()) for registry in REGISTRIES]
+    yield
+    for registry, names in zip(REGISTRIES, before, strict=True):
+        for name in set(registry.names()) - names:
+            del registry._loaded[name], registry._owners[name]

@@ -233,16 +233,6 @@ def show_help(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str |
     return show
 
 
-@pytest.fixture
-def own_registries() -> Iterator[None]:
-    """What plugins register is forgotten after the test; parts of our own that were loaded meanwhile stay."""
-    before = [set(registry.names()) for registry in REGISTRIES]
-    yield
-    for registry, names in zip(REGISTRIES, before, strict=True):
-        for name in set(registry.names()) - names:
-            del registry._loaded[name], registry._owners[name]
-
-
 def each_page(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])(test)
 

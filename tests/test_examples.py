@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import runpy
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from trunkline.registry import REGISTRIES
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 ENDS_WITH = {
@@ -20,16 +17,6 @@ ENDS_WITH = {
     "continue_hugging_face": r"BertModel moved by 0\.0*[1-9]\d*; \[.*\]",
     "export_to_sentence_transformers": r"\(2, \d+\) apart by (0\.0e\+00|[\d.]+e-(0[6-9]|[1-9]\d))",
 }
-
-
-@pytest.fixture
-def own_registries() -> Iterator[None]:
-    """What examples register is forgotten after the test."""
-    before = [set(registry.names()) for registry in REGISTRIES]
-    yield
-    for registry, names in zip(REGISTRIES, before, strict=True):
-        for name in set(registry.names()) - names:
-            del registry._loaded[name], registry._owners[name]
 
 
 def test_every_example_is_known() -> None:

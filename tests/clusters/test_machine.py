@@ -73,6 +73,17 @@ def test_a_job_that_is_asked_to_stop_saves_and_one_asked_twice_does_not_mind(mac
     machine.stop(job, native)
 
 
+def test_a_job_that_is_gone_before_its_shell_looks_again_has_stopped_all_the_same(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("BASH_FUNC_kill%%", '() { sleep 1; builtin kill "$@"; }')  # the shell looks a second late
+    job, native = started(machine, tmp_path, project(tmp_path / "p"), "waits")
+    deadline = time.monotonic() + 60
+    while not machine.logs(job, native) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)  # it looked once and waits
+    machine.stop(job, native)
+    assert until(machine, job, native, "finished", "failed", "stopped") == "stopped"
+
+
 def test_a_job_that_was_killed_has_failed_and_another_process_of_its_number_is_not_it(machine, tmp_path):
     job, native = started(machine, tmp_path, project(tmp_path / "p"), "waits")
     folder, pid, began = native.rsplit("|", 2)

@@ -112,6 +112,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("own_registries")
 def test_every_command_of_a_page_does_and_says_what_the_page_says(
     page: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

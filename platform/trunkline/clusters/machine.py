@@ -15,9 +15,11 @@ from trunkline.clusters.pack import Package
 
 LOG, CODE = "log.txt", "exit-code"
 STATES = {0: "finished", 75: "stopped", 130: "stopped"}
-# The shell outlives the signal that the run is sent, to write down how it ended.
+# The shell outlives the signal that the run is sent, to write down how it ended. A signal ends `wait` with a code of its own; the
+# last one, once the run is gone, has the run's, which the shell remembers (127 where it does not).
 WRAPPER = (
-    'trap : TERM INT; "${@:2}" & child=$!; while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; echo $code > "$1"'
+    'trap : TERM INT; "${@:2}" & child=$!; while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; '
+    'wait $child; last=$?; [ $last -eq 127 ] || code=$last; echo $code > "$1"'
 )
 
 
