@@ -6,6 +6,7 @@ Run as a program with the words of `ray start`, all four ports of the node's age
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from ray import _raylet
 from ray._private import services
@@ -35,7 +36,13 @@ def look(*where: object) -> object:
 
 
 def begin_known(node: Node) -> None:
-    """The raylet waits for files in which its agents name their ports; those that were asked for are known before."""
+    """The raylet waits for files in which its agents name their ports; those that were asked for are known before.
+
+    Working directories of jobs lie in a folder of the session, which two nodes of one machine share: whichever lays one out
+    removes what the other laid there, under the feet of the job that runs in it. Here each has its own, as machines have.
+    """
+    node._runtime_env_dir = f"{node._runtime_env_dir}/{node._node_id[:8]}"
+    Path(node._runtime_env_dir).mkdir(parents=True)
     for name, port in PORTS.items():
         _raylet.persist_port(node._session_dir, node._node_id, name, getattr(node._ray_params, port))
     begin(node)
